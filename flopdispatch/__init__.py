@@ -1,0 +1,1 @@
+"""An operator-level FLOP counter for PyTorch."""

@@ -1,0 +1,1 @@
+"""Capture: from operator calls to a Recording, keeping no tensor."""

@@ -1,0 +1,112 @@
+"""Recording: how often each distinct call ran, by scope and phase.
+
+A *key* is a call as nested plain tuples, built on the hot path: a tensor is (shape, stride,
+dtype, device) with a torch.Size in front, a list is a tuple, a number that isn't an int
+carries its type (1, 1.0 and True are different calls). Nothing in a key keeps a tensor, a
+module or another object of the user's alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from flopdispatch.spec import OpCall, TensorSpec
+
+FORWARD, RECOMPUTE, BACKWARD, OPTIMIZER = PHASES = "forward", "recompute", "backward", "optimizer"
+
+Key = Any
+Bucket = dict[Key, list[int]]  # a distinct call and how often it ran, in one scope and phase
+
+_PLAIN = frozenset(
+    {int, type(None), str, torch.dtype, torch.device, torch.layout, torch.memory_format}
+)
+_NUMBERS = frozenset({float, bool, complex})
+
+
+@dataclass(frozen=True, slots=True)
+class ByText:
+    """An argument that can't be kept or hashed, known by its type and text only."""
+
+    kind: str
+    text: str
+
+
+def key_of(value: Any, tensor: Any = torch.Tensor, parameter: Any = torch.nn.Parameter) -> Key:
+    """The key of one argument or result."""
+    kind = type(value)
+    if kind is tensor or kind is parameter:
+        return (value.shape, value.stride(), value.dtype, value.device)
+    if kind in _PLAIN:
+        return value
+    if kind is list or kind is tuple:
+        return tuple([key_of(item) for item in value])
+    if kind in _NUMBERS:
+        return (kind, value)
+    return careful_key(value)
+
+
+def careful_key(value: Any) -> Key:
+    """The key of anything: subclasses of Tensor, tensors without strides, unknown objects."""
+    if isinstance(value, torch.Tensor):
+        try:
+            stride = tuple(value.stride())
+        except Exception:  # sparse and nested layouts have none
+            stride = None
+        try:
+            shape = torch.Size(value.shape)
+            hash((shape, stride))
+        except Exception:  # sizes that are not integers (ragged, symbolic)
+            shape, stride = torch.Size((value.numel(),)), None
+        return (shape, stride, value.dtype, value.device)
+    if isinstance(value, list | tuple):
+        return tuple([careful_key(item) for item in value])
+    if isinstance(value, Mapping):
+        return tuple([(name, careful_key(item)) for name, item in value.items()])
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, bool | int | float | complex):
+        return (type(value), value)
+    kind = type(value)
+    text = str(value) if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool) else ""
+    return ByText(f"{kind.__module__}.{kind.__qualname__}", text)
+
+
+def value_of(key: Key) -> Any:
+    """The argument that a key stands for, tensors as TensorSpec."""
+    if type(key) is not tuple:
+        return key
+    if len(key) == 4 and type(key[0]) is torch.Size:
+        shape, stride, dtype, device = key
+        return TensorSpec(tuple(shape), dtype, stride, device)
+    if len(key) == 2 and key[0] in _NUMBERS:
+        return key[1]
+    return tuple(value_of(item) for item in key)
+
+
+def call_of(overload: Any, args: Any, kwargs: Mapping[str, Any], result: Any) -> OpCall:
+    """The OpCall of a call that ran, from keys or from the values themselves."""
+    return OpCall(
+        overload,
+        tuple(value_of(careful_key(a)) for a in args),
+        tuple((name, value_of(careful_key(value))) for name, value in kwargs.items()),
+        value_of(careful_key(result)),
+    )
+
+
+@dataclass(slots=True)
+class Recording:
+    """What ran: for each scope and phase, its distinct calls and their numbers.
+
+    Memory grows with the distinct (scope, phase, call), not with iterations.
+    """
+
+    buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict)
+    calls: dict[Key, OpCall] = field(default_factory=dict)
+
+    def bucket(self, scope: str, phase: str) -> Bucket:
+        """The counts of one scope and phase, to add to."""
+        return self.buckets.setdefault((scope, phase), {})

@@ -1,0 +1,40 @@
+"""Formulas: one operator family a file, each exporting `rules`.
+
+FAMILIES is the list; `default_registry` builds the registry of all of them once.
+"""
+
+from functools import cache, lru_cache
+from importlib import import_module
+
+from flopdispatch.registry import Registry
+
+FAMILIES = (
+    "matmul",
+    "convolution",
+    "attention",
+    "normalization",
+    "softmax",
+    "pointwise",
+    "reduction",
+    "pooling",
+    "upsample",
+    "embedding",
+    "scatter",
+    "loss",
+    "ordering",
+    "movement",
+    "random",
+    "optimizer",
+)
+
+
+@cache
+def default_registry() -> Registry:
+    """The built-in rules: every family, frozen. Make an `overlay` of it to add your own."""
+    registry = Registry(
+        "flopdispatch",
+        "FLOPs = 2 x MACs + adds + muls + divs; transcendentals and comparisons apart",
+    )
+    for family in FAMILIES:
+        registry.include(import_module(f"flopdispatch.formulas.{family}").rules)
+    return registry.freeze()

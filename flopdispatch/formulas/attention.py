@@ -1,0 +1,7 @@
+"""Attention."""
+
+from __future__ import annotations
+
+from flopdispatch.registry import Registry
+
+rules = Registry("attention")

@@ -1,0 +1,7 @@
+"""Normalization."""
+
+from __future__ import annotations
+
+from flopdispatch.registry import Registry
+
+rules = Registry("normalization")

@@ -1,0 +1,298 @@
+"""Registry: which formula prices which operator overload.
+
+An overload is in one of three states: *counted* (it has a formula), *zero* (declared to
+compute nothing), or *uncounted* (nobody said anything, so it is reported).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from flopdispatch.cost import Cost
+from flopdispatch.errors import FormulaError, RegistryError
+from flopdispatch.spec import OpCall, TensorSpec, signature, tensors
+from flopdispatch.traffic import traffic
+from flopdispatch.variants import element_twin, elements, functional_twin, is_out
+
+COUNTED, ZERO, UNCOUNTED = "counted", "zero", "uncounted"
+
+Formula = TypeVar("Formula", bound=Callable[..., Cost])
+Traffic = Callable[..., tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is known of one overload.
+
+    `formula` is None for a declared zero. `estimate` says in words what is estimated, and
+    is empty where the count is exact. `typed` is False where the formula counts real
+    operations whatever the dtype. `nbytes` overrides the generic bytes read and written.
+    """
+
+    overload: Any
+    family: str
+    formula: Callable[..., Cost] | None = None
+    estimate: str = ""
+    typed: bool = True
+    nbytes: Traffic | None = None
+
+    @property
+    def state(self) -> str:
+        """`"counted"` or `"zero"`."""
+        return ZERO if self.formula is None else COUNTED
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one call costs, and why: its rule's family and state, and the compute dtype."""
+
+    cost: Cost
+    family: str
+    state: str
+    dtype: torch.dtype | None
+    estimate: str = ""
+
+
+class Registry:
+    """Rules by overload, on top of a `parent`'s.
+
+    `name` and `description` say by which convention the rules count; reports print them.
+
+    Example:
+
+        rules = default_registry().overlay("mine", "with my kernel")
+
+        @rules.formula(torch.ops.mylib.my_op.default)
+        def my_op(x: TensorSpec, result: TensorSpec) -> Cost:
+            return Cost(muls=x.numel)
+    """
+
+    def __init__(self, name: str, description: str = "", parent: Registry | None = None) -> None:
+        self.name = name
+        self.description = description
+        self.parent = parent
+        self._rules: dict[Any, Rule] = {}
+        self._found: dict[Any, Rule | None] = {}
+        self._frozen = False
+
+    def overlay(self, name: str, description: str = "") -> Registry:
+        """A registry that falls back on this one, for rules of your own."""
+        return Registry(name, description or self.description, parent=self)
+
+    def freeze(self) -> Registry:
+        """Refuse further rules, so that nothing global changes after import."""
+        self._frozen = True
+        return self
+
+    # Registration
+
+    def formula(
+        self,
+        *overloads: Any,
+        family: str | None = None,
+        estimate: str = "",
+        typed: bool = True,
+        nbytes: Traffic | None = None,
+        override: bool = False,
+    ) -> Callable[[Formula], Formula]:
+        """Register the decorated function for these overloads and return it unchanged.
+
+        Its parameters are named after the schema arguments it wants, tensors as TensorSpec;
+        `result` is the output. It returns a Cost, from integers only.
+
+        Raises: RegistryError for a duplicate (unless `override`), a parameter that the
+        schema lacks, or what is no OpOverload.
+        """
+
+        def register(function: Formula) -> Formula:
+            for overload in overloads:
+                rule = Rule(overload, family or self.name, function, estimate, typed, nbytes)
+                self._add(rule, override)
+            return function
+
+        return register
+
+    def zero(
+        self,
+        *overloads: Any,
+        family: str | None = None,
+        nbytes: Traffic | None = None,
+        override: bool = False,
+    ) -> None:
+        """Declare that these overloads compute nothing.
+
+        Raises: RegistryError as `formula` does.
+        """
+        for overload in overloads:
+            self._add(Rule(overload, family or self.name, nbytes=nbytes), override)
+
+    def include(self, other: Registry) -> None:
+        """Take over the rules of `other`: how families become one registry."""
+        for rule in other._rules.values():
+            self._add(rule, override=False)
+
+    def _add(self, rule: Rule, override: bool) -> None:
+        overload = rule.overload
+        if self._frozen:
+            raise RegistryError(
+                f"the registry {self.name!r} is shared and can't be changed; "
+                "register on default_registry().overlay('name') and pass it as convention="
+            )
+        if not isinstance(overload, torch._ops.OpOverload | torch._ops.HigherOrderOperator):
+            raise RegistryError(
+                f"a rule is registered for an operator overload such as "
+                f"torch.ops.aten.mm.default, got {overload!r}"
+            )
+        if overload in self._rules and not override:
+            raise RegistryError(
+                f"{overload} has a rule in the registry {self.name!r} already; "
+                "pass override=True to replace it"
+            )
+        for function in (rule.formula, rule.nbytes):
+            self._check_parameters(overload, function)
+        self._rules[overload] = rule
+        self._found.clear()
+
+    @staticmethod
+    def _check_parameters(overload: Any, function: Callable[..., Any] | None) -> None:
+        if function is None:
+            return
+        known = {*signature(overload)[0], "result"}
+        for name in inspect.signature(function).parameters:
+            if name not in known:
+                raise RegistryError(
+                    f"{function.__name__}() asks for {name!r}, which {overload} has not: "
+                    f"its arguments are {', '.join(sorted(known))}"
+                )
+
+    # Look-up
+
+    def __iter__(self) -> Iterator[Rule]:
+        """All rules, the overlay's own first, each overload once."""
+        yield from self._rules.values()
+        if self.parent is not None:
+            yield from (rule for rule in self.parent if rule.overload not in self._rules)
+
+    def rule(self, overload: Any) -> Rule | None:
+        """The rule of an overload, or of the functional one that it is a variant of."""
+        if overload not in self._found:
+            found = self._own(overload)
+            if found is None:
+                twin = functional_twin(overload)
+                found = self._own(twin) if twin is not None else None
+            self._found[overload] = found
+        return self._found[overload]
+
+    def _own(self, overload: Any) -> Rule | None:
+        if overload in self._rules:
+            return self._rules[overload]
+        return self.parent._own(overload) if self.parent is not None else None
+
+    # Pricing
+
+    def price(self, call: OpCall) -> Price:
+        """Price one call.
+
+        Raises: FormulaError if the formula raises or returns something else than a Cost.
+        """
+        dtype = compute_dtype(call)
+        rule = self.rule(call.overload)
+        if rule is None:
+            twin = element_twin(call.overload)
+            rule = self.rule(twin) if twin is not None else None
+            if rule is None:
+                cost, family, state, estimate = Cost(), "uncounted", UNCOUNTED, ""
+            else:
+                parts = [_evaluate(rule, part) for part in elements(call, twin)]
+                cost, family = sum(parts, Cost()), rule.family
+                state, estimate = rule.state, rule.estimate
+        else:
+            cost, family = _evaluate(rule, call), rule.family
+            state, estimate = rule.state, rule.estimate
+        moved = _moved(rule, call)
+        return Price(cost.moving(*moved), family, state, dtype, estimate)
+
+
+def _evaluate(rule: Rule, call: OpCall) -> Cost:
+    """The formula's counts as real operations of the compute dtype, without bytes."""
+    if rule.formula is None:
+        return Cost()
+    cost = _apply(rule.formula, call)
+    if not isinstance(cost, Cost):
+        raise FormulaError(f"the formula of {call.overload} returned {cost!r}, not a Cost")
+    return cost.in_dtype(compute_dtype(call)) if rule.typed else cost
+
+
+def _moved(rule: Rule | None, call: OpCall) -> tuple[int, int]:
+    if rule is not None and rule.nbytes is not None:
+        read, written = _apply(rule.nbytes, call)
+        return read, written
+    return traffic(call)
+
+
+def _apply(function: Callable[..., Any], call: OpCall) -> Any:
+    """Call a formula with the arguments that it names."""
+    values = call.arguments()
+    values["result"] = call.result
+    try:
+        return function(**{name: values.get(name) for name in _parameters(function)})
+    except Exception as error:
+        raise FormulaError(
+            f"the formula of {call.overload} raised {type(error).__name__}: {error}; "
+            f"its arguments were {call.args} {dict(call.kwargs)}, its result {call.result}"
+        ) from error
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
+
+
+def compute_dtype(call: OpCall) -> torch.dtype | None:
+    """The dtype that a call computes in: its tensor operands' promoted type.
+
+    Operands of integers that give a floating result (a mean, a true division, a product
+    with a Python float) are converted first, so these compute in the result's type.
+    """
+    schema = getattr(call.overload, "_schema", None)
+    arguments = schema.arguments if schema is not None else ()
+    values = call.arguments()
+    operands = [t for a in arguments if not is_out(a) for t in tensors(values[a.name])]
+    results = list(tensors(call.result))
+    dtype = promoted(operands or results)
+    if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
+        wider = promoted(results)
+        if wider is not None and (wider.is_floating_point or wider.is_complex):
+            return wider
+    return dtype
+
+
+def promoted(operands: list[TensorSpec]) -> torch.dtype | None:
+    """torch's promotion of operands: those without dimensions count only for their kind."""
+    dtype: torch.dtype | None = None
+    scalars = [t.dtype for t in operands if t.ndim == 0]
+    for operand in [t.dtype for t in operands if t.ndim > 0] or scalars:
+        dtype = operand if dtype is None else _wider(dtype, operand)
+    for scalar in scalars:
+        if dtype is not None and _kind(scalar) > _kind(dtype):
+            dtype = _wider(dtype, scalar)
+    return dtype
+
+
+def _wider(a: torch.dtype, b: torch.dtype) -> torch.dtype:
+    try:
+        return torch.promote_types(a, b)
+    except RuntimeError:  # float8 and quantized types have no promotion
+        return max(a, b, key=lambda dtype: (_kind(dtype), dtype.itemsize))
+
+
+def _kind(dtype: torch.dtype) -> int:
+    if dtype.is_complex:
+        return 3
+    if dtype.is_floating_point:
+        return 2
+    return 0 if dtype is torch.bool else 1

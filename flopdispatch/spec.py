@@ -1,0 +1,110 @@
+"""TensorSpec and OpCall: all that a formula may see of the user's program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+from flopdispatch.errors import ArgumentError
+
+META = torch.device("meta")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """What a tensor is made of, without its data.
+
+    Shapes: `shape` and `stride` count elements; `stride` is None where the layout has none
+    (sparse, nested).
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+    stride: tuple[int, ...] | None = None
+    device: torch.device = META
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that hold the elements; a dimension of stride 0 is held once."""
+        if self.stride is None:
+            return self.numel * self.dtype.itemsize
+        held = math.prod(1 if s == 0 and n != 0 else n for n, s in zip(self.shape, self.stride))
+        return held * self.dtype.itemsize
+
+
+def spec(*shape: int, dtype: torch.dtype | None = None) -> TensorSpec:
+    """A contiguous tensor to be, for `count`.
+
+    Shapes: the sizes, as separate integers. `dtype` is torch's default dtype if not given.
+
+    Raises: ArgumentError if a size is not an integer >= 0 or `dtype` is no torch.dtype.
+
+    Example: `spec(2, 128, dtype=torch.long)`.
+    """
+    for size in shape:
+        if type(size) is not int or size < 0:
+            raise ArgumentError(
+                f"spec() takes sizes as separate integers >= 0, got {size!r} in {shape!r}; "
+                "write spec(2, 3), not spec((2, 3))"
+            )
+    if dtype is None:
+        dtype = torch.get_default_dtype()
+    if not isinstance(dtype, torch.dtype):
+        raise ArgumentError(f"spec() takes dtype as a torch.dtype, got {dtype!r}")
+    strides = [1]
+    for size in reversed(shape[1:]):
+        strides.append(strides[-1] * max(size, 1))
+    return TensorSpec(shape, dtype, tuple(reversed(strides)) if shape else ())
+
+
+@dataclass(frozen=True, slots=True)
+class OpCall:
+    """One distinct call: an overload, its arguments and its result, tensors as specs.
+
+    `args` and `kwargs` are as the dispatcher gave them, trailing defaults left out.
+    """
+
+    overload: Any
+    args: tuple[Any, ...]
+    kwargs: tuple[tuple[str, Any], ...]
+    result: Any
+
+    def arguments(self) -> dict[str, Any]:
+        """All arguments by their schema names, defaults filled in."""
+        names, defaults = signature(self.overload)
+        bound = dict(zip(names, defaults))
+        bound.update(zip(names, self.args))
+        bound.update(self.kwargs)
+        return bound
+
+
+@cache
+def signature(overload: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """The names of an overload's arguments and their defaults (None where there is none)."""
+    schema = getattr(overload, "_schema", None)  # higher-order operators have none
+    arguments = schema.arguments if schema is not None else ()
+    return tuple(a.name for a in arguments), tuple(a.default_value for a in arguments)
+
+
+def tensors(value: Any) -> Iterator[TensorSpec]:
+    """The specs in an argument or a result, in order."""
+    if isinstance(value, TensorSpec):
+        yield value
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for item in value:
+            yield from tensors(item)

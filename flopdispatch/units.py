@@ -1,0 +1,43 @@
+"""The only place where a number becomes text.
+
+SI prefixes are decimal everywhere: 1 k = 1000, 1 GB = 10^9 bytes.
+"""
+
+from typing import Any
+
+PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
+
+
+def si(number: Any, unit: str = "", digits: int = 4) -> str:
+    """Write a count with an SI prefix and `digits` significant digits.
+
+    Integers below 1000 are written exactly; what isn't a plain number (a symbolic size)
+    is written as it prints.
+
+    Example: `si(4_089_184_256)` is `"4.089 G"`, `si(999)` is `"999"`, `si(2000, "B")` is
+    `"2.000 kB"`.
+    """
+    if not isinstance(number, (int, float)):
+        return f"{number} {unit}".rstrip()
+    scaled, power = float(number), 0
+    # Compare what will be printed: 999,999 rounds to 1.000 M, not to 1000 k.
+    while abs(float(f"{scaled:.{digits}g}")) >= 1000 and power < len(PREFIXES) - 1:
+        scaled, power = scaled / 1000, power + 1
+    if power == 0:
+        text = str(number) if isinstance(number, int) else f"{scaled:.{digits}g}"
+    else:
+        whole = len(str(int(abs(scaled))))
+        text = f"{scaled:.{max(digits - whole, 0)}f}"
+    return f"{text} {PREFIXES[power]}{unit}".rstrip()
+
+
+def exact(number: Any) -> str:
+    """Write a count in full, with thousands separators: `"4,089,184,256"`."""
+    return f"{number:,}" if isinstance(number, int) else str(number)
+
+
+def percent(part: Any, whole: Any) -> str:
+    """Write `part` of `whole` as a percentage with one decimal, `""` where there is no whole."""
+    if not isinstance(part, (int, float)) or not isinstance(whole, (int, float)) or not whole:
+        return ""
+    return f"{100 * part / whole:.1f}%"

@@ -1,0 +1,110 @@
+"""Which functional operator a variant stands for: in-place, `out=`, `_copy` and `_foreach_*`.
+
+Found from the schemas, so that a rule is written once, for the functional overload.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import torch
+
+from flopdispatch.spec import OpCall, TensorSpec, signature, tensors
+
+
+@cache
+def functional_twin(overload: Any) -> Any | None:
+    """The functional overload that takes the same arguments, None for an operator of its own.
+
+    Example: `aten.add_.Tensor` and `aten.add.out` both stand for `aten.add.Tensor`.
+    """
+    if not isinstance(overload, torch._ops.OpOverload):
+        return None
+    name = overload._schema.name.split("::")[1]
+    wanted = _inputs(overload)
+    for twin_name in _functional_names(name):
+        packet = getattr(getattr(torch.ops, overload.namespace), twin_name, None)
+        for candidate in _overloads(packet):
+            if candidate is not overload and not candidate._schema.is_mutable:
+                if _inputs(candidate) == wanted:
+                    return candidate
+    return None
+
+
+@cache
+def element_twin(overload: Any) -> Any | None:
+    """The operator on one tensor that a `_foreach_*` overload applies to each of its lists.
+
+    In-place ones resolve to the functional operator: `aten._foreach_add_.List` is
+    `aten.add.Tensor`, element by element.
+    """
+    if not isinstance(overload, torch._ops.OpOverload):
+        return None
+    name = overload._schema.name.split("::")[1]
+    if not name.startswith("_foreach_"):
+        return None
+    base = name.removeprefix("_foreach_").rstrip("_")
+    wanted = [kind.removeprefix("List[").removesuffix("]") for _, kind in _inputs(overload)]
+    for twin_name in (base, base + "_"):
+        for candidate in _overloads(getattr(torch.ops.aten, twin_name, None)):
+            kinds = [kind for _, kind in _inputs(candidate)]
+            needed = [a for a in candidate._schema.arguments if not a.has_default_value()]
+            if kinds[: len(wanted)] == wanted and len(needed) <= len(wanted):
+                return candidate
+    return None
+
+
+def elements(call: OpCall, twin: Any) -> list[OpCall]:
+    """A `_foreach_*` call as one call of `twin` per tensor; arguments go by position."""
+    names, _ = signature(twin)
+    values = list(call.arguments().values())
+    lists = [value for value in values if any(True for _ in tensors(value))]
+    if not lists:
+        return []
+    out = call.result if isinstance(call.result, tuple) else lists[0]
+    return [
+        replace(
+            call,
+            overload=twin,
+            args=(),
+            kwargs=tuple((name, _item(value, i)) for name, value in zip(names, values)),
+            result=out[i],
+        )
+        for i in range(len(lists[0]))
+    ]
+
+
+def _item(value: Any, i: int) -> Any:
+    """Element `i` of an argument that is a list per tensor, else the argument itself."""
+    return value[i] if isinstance(value, tuple) and not isinstance(value, TensorSpec) else value
+
+
+def _functional_names(name: str) -> list[str]:
+    names = [name]
+    if name.endswith("_") and not name.endswith("__"):
+        names.append(name[:-1])
+    if name.endswith("_copy"):
+        names.append(name.removesuffix("_copy"))
+    return names
+
+
+def _overloads(packet: Any) -> list[Any]:
+    return [getattr(packet, name) for name in packet.overloads()] if packet is not None else []
+
+
+def _inputs(overload: Any) -> list[tuple[str, str]]:
+    """Names and types of the arguments that are not pure outputs (`out=`)."""
+    return [
+        (argument.name, str(argument.type))
+        for argument in overload._schema.arguments
+        if not is_out(argument)
+    ]
+
+
+def is_out(argument: Any) -> bool:
+    """Whether a schema argument is an `out=` tensor: written, never read."""
+    return bool(
+        argument.kwarg_only and argument.alias_info is not None and argument.alias_info.is_write
+    )

@@ -1,0 +1,31 @@
+"""Price one real call: what the formula tests compare with hand arithmetic and loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flopdispatch.capture.recording import call_of
+from flopdispatch.cost import FIELDS, Cost
+from flopdispatch.formulas import default_registry
+from flopdispatch.registry import Price
+
+
+def price(overload: Any, *args: Any, **kwargs: Any) -> Price:
+    """Run the operator on these arguments and price the call, bytes included."""
+    before = call_of(overload, args, kwargs, None)  # in-place operators may change metadata
+    result = overload(*args, **kwargs)
+    call = call_of(overload, (), {}, result)
+    call = type(call)(overload, before.args, before.kwargs, call.result)
+    return default_registry().price(call)
+
+
+def cost(overload: Any, *args: Any, **kwargs: Any) -> Cost:
+    """The operations of one real call, without bytes. The call must be counted or zero."""
+    priced = price(overload, *args, **kwargs)
+    assert priced.state != "uncounted", f"{overload} has no rule"
+    return priced.cost.moving(0, 0)
+
+
+def scaled(value: Cost, times: int) -> Cost:
+    """`times` as much of everything, written without Cost's own arithmetic."""
+    return Cost(**{name: getattr(value, name) * times for name in FIELDS})
