@@ -7,8 +7,9 @@ Scalars gives a value, checked against torch's, and a Tally, compared with the f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -31,7 +32,7 @@ class Tally:
     def scalar(self, value: float) -> Scalar:
         return Scalar(float(value), self)
 
-    def scalars(self, tensor: torch.Tensor) -> dict[tuple[int, ...], Scalar]:
+    def scalars(self, tensor: torch.Tensor) -> dict[Any, Scalar]:
         """A tensor's elements by index."""
         return {
             index: self.scalar(tensor[index].item())
@@ -114,7 +115,7 @@ class Scalar:
         return self._then("comparisons", min(self.value, bound))
 
 
-def tensor_of(values: dict[tuple[int, ...], Scalar], shape: tuple[int, ...]) -> torch.Tensor:
+def tensor_of(values: Mapping[Any, Scalar], shape: tuple[int, ...]) -> torch.Tensor:
     """The loop's result as a tensor, to compare with torch's."""
     result = torch.zeros(shape, dtype=torch.float64)
     for index, value in values.items():

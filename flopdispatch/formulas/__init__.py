@@ -3,7 +3,7 @@
 FAMILIES is the list; `default_registry` builds the registry of all of them once.
 """
 
-from functools import cache, lru_cache
+from functools import cache
 from importlib import import_module
 
 from flopdispatch.registry import Registry
