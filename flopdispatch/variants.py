@@ -46,7 +46,7 @@ def element_twin(overload: Any) -> Any | None:
     if not name.startswith("_foreach_"):
         return None
     base = name.removeprefix("_foreach_").rstrip("_")
-    wanted = [kind.removeprefix("List[").removesuffix("]") for _, kind in _inputs(overload)]
+    wanted = [_element_kind(kind) for _, kind in _inputs(overload)]
     for twin_name in (base, base + "_"):
         for candidate in _overloads(getattr(torch.ops.aten, twin_name, None)):
             kinds = [kind for _, kind in _inputs(candidate)]
@@ -79,6 +79,11 @@ def elements(call: OpCall, twin: Any) -> list[OpCall]:
 def _item(value: Any, i: int) -> Any:
     """Element `i` of an argument that is a list per tensor, else the argument itself."""
     return value[i] if isinstance(value, tuple) and not isinstance(value, TensorSpec) else value
+
+
+def _element_kind(kind: str) -> str:
+    """The type of a list's elements; any other type as it is."""
+    return kind[len("List[") : -1] if kind.startswith("List[") else kind
 
 
 def _functional_names(name: str) -> list[str]:
