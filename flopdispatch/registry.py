@@ -202,20 +202,16 @@ class Registry:
         """
         dtype = compute_dtype(call)
         rule = self.rule(call.overload)
+        parts = [call]
         if rule is None:
             twin = element_twin(call.overload)
             rule = self.rule(twin) if twin is not None else None
             if rule is None:
-                cost, family, state, estimate = Cost(), "uncounted", UNCOUNTED, ""
-            else:
-                parts = [_evaluate(rule, part) for part in elements(call, twin)]
-                cost, family = sum(parts, Cost()), rule.family
-                state, estimate = rule.state, rule.estimate
-        else:
-            cost, family = _evaluate(rule, call), rule.family
-            state, estimate = rule.state, rule.estimate
-        moved = _moved(rule, call)
-        return Price(cost.moving(*moved), family, state, dtype, estimate)
+                return Price(Cost().moving(*traffic(call)), UNCOUNTED, UNCOUNTED, dtype)
+            parts = elements(call, twin)
+        cost = sum((_evaluate(rule, part) for part in parts), Cost())
+        moved = _moved(rule.nbytes, parts) if rule.nbytes is not None else traffic(call)
+        return Price(cost.moving(*moved), rule.family, rule.state, dtype, rule.estimate)
 
 
 def _evaluate(rule: Rule, call: OpCall) -> Cost:
@@ -228,11 +224,10 @@ def _evaluate(rule: Rule, call: OpCall) -> Cost:
     return cost.in_dtype(compute_dtype(call)) if rule.typed else cost
 
 
-def _moved(rule: Rule | None, call: OpCall) -> tuple[int, int]:
-    if rule is not None and rule.nbytes is not None:
-        read, written = _apply(rule.nbytes, call)
-        return read, written
-    return traffic(call)
+def _moved(nbytes: Traffic, parts: list[OpCall]) -> tuple[int, int]:
+    """What the rule says that the calls read and write."""
+    moved = [_apply(nbytes, part) for part in parts]
+    return sum(read for read, _ in moved), sum(written for _, written in moved)
 
 
 def _apply(function: Callable[..., Any], call: OpCall) -> Any:
