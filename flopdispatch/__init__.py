@@ -1,1 +1,36 @@
-"""An operator-level FLOP counter for PyTorch."""
+"""An operator-level FLOP counter for PyTorch: right, complete and unobtrusive."""
+
+from flopdispatch.cost import Cost
+from flopdispatch.counter import FlopCounter, count
+from flopdispatch.errors import (
+    ArgumentError,
+    CounterStateError,
+    FlopDispatchError,
+    FormulaError,
+    RegistryError,
+    UncountedOperatorError,
+    UncountedOperatorWarning,
+)
+from flopdispatch.formulas import default_registry
+from flopdispatch.profile import Profile, ScopeNode
+from flopdispatch.registry import Registry
+from flopdispatch.spec import TensorSpec, spec
+
+__all__ = [
+    "ArgumentError",
+    "Cost",
+    "CounterStateError",
+    "FlopCounter",
+    "FlopDispatchError",
+    "FormulaError",
+    "Profile",
+    "Registry",
+    "RegistryError",
+    "ScopeNode",
+    "TensorSpec",
+    "UncountedOperatorError",
+    "UncountedOperatorWarning",
+    "count",
+    "default_registry",
+    "spec",
+]

@@ -25,6 +25,7 @@ _PLAIN = frozenset(
     {int, type(None), str, torch.dtype, torch.device, torch.layout, torch.memory_format}
 )
 _NUMBERS = frozenset({float, bool, complex})
+NAN = (float, "nan")  # nan != nan would make every call with one a new one
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def key_of(value: Any, tensor: Any = torch.Tensor, parameter: Any = torch.nn.Par
     if kind is list or kind is tuple:
         return tuple([key_of(item) for item in value])
     if kind in _NUMBERS:
-        return (kind, value)
+        return (kind, value) if value == value else NAN  # noqa: PLR0124 (nan)
     return careful_key(value)
 
 
@@ -69,7 +70,7 @@ def careful_key(value: Any) -> Key:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, bool | int | float | complex):
-        return (type(value), value)
+        return (type(value), value) if value == value else NAN  # noqa: PLR0124 (nan)
     kind = type(value)
     text = str(value) if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool) else ""
     return ByText(f"{kind.__module__}.{kind.__qualname__}", text)
@@ -82,19 +83,31 @@ def value_of(key: Key) -> Any:
     if len(key) == 4 and type(key[0]) is torch.Size:
         shape, stride, dtype, device = key
         return TensorSpec(tuple(shape), dtype, stride, device)
+    if key == NAN:
+        return float("nan")
     if len(key) == 2 and key[0] in _NUMBERS:
         return key[1]
     return tuple(value_of(item) for item in key)
 
 
 def call_of(overload: Any, args: Any, kwargs: Mapping[str, Any], result: Any) -> OpCall:
-    """The OpCall of a call that ran, from keys or from the values themselves."""
+    """The OpCall of a call that ran."""
     return OpCall(
         overload,
         tuple(value_of(careful_key(a)) for a in args),
         tuple((name, value_of(careful_key(value))) for name, value in kwargs.items()),
         value_of(careful_key(result)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleRecord:
+    """One module: its scope, class, own parameters as (identity, elements), number of calls."""
+
+    scope: str
+    module_type: str
+    params: tuple[tuple[int, int], ...]
+    calls: int
 
 
 @dataclass(slots=True)
@@ -106,7 +119,24 @@ class Recording:
 
     buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict)
     calls: dict[Key, OpCall] = field(default_factory=dict)
+    assumptions: list[str] = field(default_factory=list)
 
     def bucket(self, scope: str, phase: str) -> Bucket:
         """The counts of one scope and phase, to add to."""
         return self.buckets.setdefault((scope, phase), {})
+
+    def add(self, bucket: Bucket, key: Key, result: Any) -> None:
+        """Count one call that the bucket may not have seen before."""
+        cell = bucket.get(key)
+        if cell is not None:
+            cell[0] += 1
+            return
+        if key not in self.calls:
+            overload, args, kwargs = key[:3]
+            self.calls[key] = OpCall(
+                overload,
+                tuple(value_of(item) for item in args),
+                tuple((name, value_of(item)) for name, item in kwargs or ()),
+                value_of(careful_key(result)),
+            )
+        bucket[key] = [1]

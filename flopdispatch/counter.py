@@ -1,0 +1,236 @@
+"""FlopCounter and count(): the front door."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from flopdispatch.capture.mode import RecordingMode
+from flopdispatch.capture.recording import Recording
+from flopdispatch.capture.scopes import ScopeTracker
+from flopdispatch.codec import operator_name
+from flopdispatch.conventions import convention as find_convention
+from flopdispatch.errors import (
+    ArgumentError,
+    CounterStateError,
+    UncountedOperatorError,
+    UncountedOperatorWarning,
+)
+from flopdispatch.inputs import differentiable, inputs_on, state_on
+from flopdispatch.profile import Profile
+from flopdispatch.registry import Registry
+
+
+class FlopCounter:
+    """Counts what runs in its `with` block, on any device, forward, backward and optimizer.
+
+    `display=False` keeps it from printing its table at the end; `depth` limits the table.
+    `strict=True` raises UncountedOperatorError at the end if an operator without a formula
+    ran. `convention` is a Registry or the name of one.
+
+    `flops`, `macs`, `params` and `profile` are live inside the block and final after it.
+    Entered again, it starts afresh.
+
+    Raises: ArgumentError for an unknown convention; CounterStateError if entered while it is
+    active.
+
+    Example:
+
+        with FlopCounter() as counter:
+            model(x).sum().backward()
+        counter.flops
+    """
+
+    def __init__(
+        self,
+        *,
+        display: bool = True,
+        depth: int | None = None,
+        strict: bool = False,
+        convention: str | Registry | None = None,
+    ) -> None:
+        if depth is not None and (type(depth) is not int or depth < 0):
+            raise ArgumentError(f"depth= takes an integer >= 0 or None, got {depth!r}")
+        self.display = display
+        self.depth = depth
+        self.strict = strict
+        self.registry = find_convention(convention)
+        self._active = False
+        self._start()
+
+    def _start(self) -> None:
+        self._recording = Recording()
+        self._tracker = ScopeTracker(self._recording)
+        self._mode = RecordingMode(self._recording, self._tracker)
+        self._profile: Profile | None = None
+
+    def __enter__(self) -> FlopCounter:
+        if self._active:
+            raise CounterStateError(
+                "this FlopCounter is counting already; use a second FlopCounter for a block "
+                "inside its block, or leave the block before entering it again"
+            )
+        self._start()
+        self._tracker.__enter__()
+        self._mode.__enter__()
+        self._active = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._active = False
+        self._mode.__exit__(kind, error, traceback)
+        self._tracker.__exit__(kind, error, traceback)
+        if kind is not None:
+            return
+        profile = self.profile
+        if self.display:
+            print(profile.table(depth=self.depth))
+        report_uncounted(profile, self.strict)
+
+    @property
+    def profile(self) -> Profile:
+        """What was recorded so far, priced.
+
+        Raises: FormulaError if a formula fails; the recording stays.
+        """
+        if self._profile is not None:
+            return self._profile
+        profile = Profile.of(self._recording, self._tracker.modules(), self.registry)
+        if not self._active:
+            self._profile = profile
+        return profile
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations so far."""
+        return self.profile.flops
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates so far."""
+        return self.profile.macs
+
+    @property
+    def params(self) -> int:
+        """Elements of the distinct parameters of the modules seen so far."""
+        return self.profile.params
+
+
+def report_uncounted(profile: Profile, strict: bool) -> None:
+    """Say once which operators have no formula.
+
+    Raises: UncountedOperatorError if `strict` and there are any.
+    """
+    uncounted = profile.uncounted
+    if not uncounted:
+        return
+    lines = []
+    for overload, times in uncounted.items():
+        scopes = sorted(
+            {r.scope for r in profile.rows if profile.calls[r.call].overload == overload}
+        )
+        shown = ", ".join(scope or "the block itself" for scope in scopes[:3])
+        more = f" and {len(scopes) - 3} more" if len(scopes) > 3 else ""
+        lines.append(f"{operator_name(overload)} ran {times} times, in {shown}{more}")
+    text = (
+        "these operators have no formula and are missing from the totals: "
+        + "; ".join(lines)
+        + ". Register a formula on default_registry().overlay('name') and pass it as convention="
+    )
+    if strict:
+        raise UncountedOperatorError(text)
+    warnings.warn(text, UncountedOperatorWarning, stacklevel=3)
+
+
+def count(
+    model: Callable[..., Any],
+    *inputs: Any,
+    backward: bool = False,
+    device: str | torch.device = "meta",
+    strict: bool = False,
+    convention: str | Registry | None = None,
+    **kwargs: Any,
+) -> Profile:
+    """Count one run of a model, on meta tensors unless told otherwise: no memory, no data.
+
+    A tuple of integers stands for a float tensor of that shape, `spec(2, 128,
+    dtype=torch.long)` for any other; all else goes to the model as it is, keyword arguments
+    too. The model runs in its present training mode and under the caller's grad mode, on
+    stand-ins for its parameters and buffers: nothing of it is copied to meta, moved or
+    changed.
+
+    `backward=True` also runs the backward, from the output's `loss` if it has one, else
+    from all of its tensors that require gradients. `device` is where the model runs.
+    `strict` and `convention` are as for FlopCounter.
+
+    Raises: ArgumentError for arguments that can't be used; UncountedOperatorError under
+    `strict`; what the model raises comes through as it is.
+
+    Example: `count(torchvision.models.resnet50(), (1, 3, 224, 224)).macs`
+    """
+    if not callable(model):
+        raise ArgumentError(
+            f"count() takes a module or a function as its model, got {type(model).__name__}"
+        )
+    try:
+        place = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ArgumentError(
+            f"device= takes 'meta', 'cpu', 'cuda' or a torch.device, got {device!r}"
+        ) from error
+    counter = FlopCounter(display=False, strict=strict, convention=convention)
+    with grad_mode(backward), untouched_random_state(place):
+        args = tuple(inputs_on(v, place, f"input {i}") for i, v in enumerate(inputs))
+        keywords = {name: inputs_on(v, place, f"{name}=") for name, v in kwargs.items()}
+        state = state_on(model, place) if isinstance(model, nn.Module) else {}
+        with counter:
+            if isinstance(model, nn.Module):
+                output = functional_call(model, state, args, keywords)
+            else:
+                output = model(*args, **keywords)
+            if backward:
+                run_backward(output)
+    return counter.profile
+
+
+def run_backward(output: Any) -> None:
+    """The backward from a model's output, as a training step would run it.
+
+    Raises: ArgumentError if nothing in the output requires gradients.
+    """
+    roots = differentiable(output)
+    if not roots:
+        raise ArgumentError(
+            "backward=True: nothing in the model's output requires gradients; does any of "
+            "its parameters have requires_grad=True?"
+        )
+    torch.autograd.backward(roots, [torch.ones_like(root) for root in roots])
+
+
+def grad_mode(backward: bool) -> AbstractContextManager[Any]:
+    """The caller's grad mode, or one in which a backward can run."""
+    if not backward:
+        return nullcontext()
+    stack = ExitStack()
+    stack.enter_context(torch.inference_mode(False))
+    stack.enter_context(torch.enable_grad())
+    return stack
+
+
+def untouched_random_state(device: torch.device) -> AbstractContextManager[Any]:
+    """Leave the random state as it was: dropout on real tensors draws from it."""
+    if device.type == "meta":
+        return nullcontext()
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])

@@ -1,0 +1,102 @@
+"""From what `count` is given to what the model is called with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from flopdispatch.errors import ArgumentError
+from flopdispatch.spec import TensorSpec, spec
+
+
+def inputs_on(value: Any, device: torch.device, where: str = "input") -> Any:
+    """A model's input with shapes and specs made into tensors on `device`.
+
+    A tuple of integers is the shape of a float tensor; a TensorSpec says its dtype; a tensor
+    is taken to the device (to meta without its data). Lists, tuples and dicts are searched;
+    everything else is passed on as it is.
+
+    Raises: ArgumentError for a negative size.
+    """
+    if isinstance(value, torch.Tensor):
+        return tensor_on(value, device)
+    if isinstance(value, TensorSpec):
+        return torch.zeros(value.shape, dtype=value.dtype, device=device)
+    if is_shape(value):
+        if min(value) < 0:
+            raise ArgumentError(f"{where}: a shape has sizes >= 0, got {tuple(value)}")
+        return inputs_on(spec(*value), device)
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return type(value)(inputs_on(v, device, f"{where}[{i}]") for i, v in enumerate(value))
+    if isinstance(value, dict):
+        return {k: inputs_on(v, device, f"{where}[{k!r}]") for k, v in value.items()}
+    return value
+
+
+def is_shape(value: Any) -> bool:
+    """Whether a value is a non-empty tuple of integers."""
+    return isinstance(value, tuple) and bool(value) and all(type(size) is int for size in value)
+
+
+def tensor_on(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the same metadata on `device`; on meta it holds no data."""
+    if device.type != "meta":
+        return tensor.detach().to(device)
+    if tensor.layout is torch.strided:
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+    return torch.empty_like(tensor, device=device)
+
+
+def state_on(model: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
+    """Stand-ins for a model's parameters and buffers on `device`, ties kept.
+
+    Parameters on the same device share their data, with gradients of their own; buffers are
+    copied, so that running statistics of the model stay as they are.
+
+    Raises: ArgumentError if a parameter is still uninitialized.
+    """
+    stand_ins: dict[int, torch.Tensor] = {}
+    state: dict[str, torch.Tensor] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if torch.nn.parameter.is_lazy(parameter):
+            raise ArgumentError(
+                f"the parameter {name} of {type(model).__name__} is uninitialized (a lazy "
+                "module); run the model once on real inputs first"
+            )
+        if id(parameter) not in stand_ins:
+            stand_ins[id(parameter)] = nn.Parameter(
+                tensor_on(parameter, device), requires_grad=parameter.requires_grad
+            )
+        state[name] = stand_ins[id(parameter)]
+    for name, buffer in model.named_buffers(remove_duplicate=False):
+        if id(buffer) not in stand_ins:
+            copy = tensor_on(buffer, device)
+            stand_ins[id(buffer)] = copy if copy.is_meta else copy.clone()
+        state[name] = stand_ins[id(buffer)]
+    return state
+
+
+def differentiable(output: Any) -> list[torch.Tensor]:
+    """The tensors of a model's output that a training step would begin its backward from.
+
+    An output with a `loss` is asked for that only; otherwise all that require gradients.
+    """
+    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if isinstance(loss, torch.Tensor) and loss.requires_grad:
+        return [loss]
+    return [tensor for tensor in _tensors_in(output) if tensor.requires_grad]
+
+
+def _tensors_in(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    elif hasattr(value, "__dataclass_fields__"):
+        value = [getattr(value, name) for name in value.__dataclass_fields__]
+    if not isinstance(value, list | tuple):
+        return []
+    return [tensor for item in value for tensor in _tensors_in(item)]

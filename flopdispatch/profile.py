@@ -1,0 +1,314 @@
+"""Profile: a priced recording. Frozen, picklable, holds no tensor and no module."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any, TypeVar
+
+import torch
+
+from flopdispatch import codec
+from flopdispatch.capture.recording import PHASES, ModuleRecord, Recording
+from flopdispatch.conventions import convention
+from flopdispatch.cost import Cost
+from flopdispatch.errors import ArgumentError
+from flopdispatch.registry import UNCOUNTED, Price, Registry
+from flopdispatch.spec import OpCall
+
+FORMAT = "flopdispatch-profile/1"
+
+# The families that papers, fvcore and torch.utils.flop_counter count.
+COMPARABLE = ("matmul", "convolution", "attention")
+
+Name = TypeVar("Name")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One distinct call in one scope and phase; `call` is its place in `Profile.calls`."""
+
+    scope: str
+    phase: str
+    call: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeNode:
+    """A module in the tree.
+
+    `name` is the last part of `path`. `params` counts the distinct parameters' elements of
+    the module and all below it, `own` what ran in this module outside of its children,
+    `calls` how often it was called.
+    """
+
+    name: str
+    path: str
+    module_type: str
+    params: int
+    calls: int
+    own: Cost
+    children: tuple[ScopeNode, ...]
+
+    @property
+    def total(self) -> Cost:
+        """Own cost and the children's."""
+        return sum((child.total for child in self.children), self.own)
+
+    @property
+    def ran(self) -> bool:
+        """Whether this module or one below it was called or computed anything."""
+        return self.calls > 0 or self.own != Cost() or any(c.ran for c in self.children)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What ran and what it costs, by operator, scope, family, phase and dtype.
+
+    `calls` are the distinct calls, `prices` what one of each costs, `rows` how often each ran
+    where. `convention` and `description` name the rules they were priced by. `assumptions`
+    lists what had to be assumed about the program's data or history.
+    """
+
+    calls: tuple[OpCall, ...]
+    prices: tuple[Price, ...]
+    rows: tuple[Row, ...]
+    modules: tuple[ModuleRecord, ...]
+    convention: str
+    description: str
+    assumptions: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, recording: Recording, modules: Iterable[ModuleRecord], registry: Registry
+    ) -> Profile:
+        """Price a recording; each distinct call is priced once.
+
+        Raises: FormulaError if a formula fails.
+        """
+        place = {key: i for i, key in enumerate(recording.calls)}
+        rows = tuple(
+            Row(scope, phase, place[key], cell[0])
+            for (scope, phase), bucket in recording.buckets.items()
+            for key, cell in bucket.items()
+        )
+        return cls(
+            calls=tuple(recording.calls.values()),
+            prices=tuple(registry.price(call) for call in recording.calls.values()),
+            rows=rows,
+            modules=tuple(modules),
+            convention=registry.name,
+            description=registry.description,
+            assumptions=tuple(recording.assumptions),
+        )
+
+    def reprice(self, by: str | Registry) -> Profile:
+        """The same recording under another convention: a name or a Registry."""
+        registry = convention(by)
+        return Profile(
+            calls=self.calls,
+            prices=tuple(registry.price(call) for call in self.calls),
+            rows=self.rows,
+            modules=self.modules,
+            convention=registry.name,
+            description=registry.description,
+            assumptions=self.assumptions,
+        )
+
+    # Totals
+
+    @cached_property
+    def total(self) -> Cost:
+        """Everything that ran in the block."""
+        return sum((self._cost(row) for row in self.rows), Cost())
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations: 2·macs + adds + muls + divs."""
+        return self.total.flops
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates inside weighted sums."""
+        return self.total.macs
+
+    @property
+    def params(self) -> int:
+        """Elements of the distinct parameters of all modules seen; tied ones count once."""
+        return sum(dict(item for m in self.modules for item in m.params).values())
+
+    @property
+    def comparable_flops(self) -> int:
+        """Twice the MACs of matmul, convolution and attention: what papers and torch count."""
+        families = self.by_family()
+        return 2 * sum(families[name].macs for name in COMPARABLE if name in families)
+
+    # Views
+
+    def by_op(self) -> dict[Any, Cost]:
+        """Cost by operator overload, the most FLOPs first."""
+        return _sorted(self._sum(lambda row: self.calls[row.call].overload))
+
+    def by_family(self) -> dict[str, Cost]:
+        """Cost by operator family, the most FLOPs first."""
+        return _sorted(self._sum(lambda row: self.prices[row.call].family))
+
+    def by_phase(self) -> dict[str, Cost]:
+        """Cost by phase, those that ran: forward, recompute, backward, optimizer."""
+        found = self._sum(lambda row: row.phase)
+        return {phase: found[phase] for phase in PHASES if phase in found}
+
+    def by_dtype(self) -> dict[torch.dtype | None, Cost]:
+        """Cost by the dtype computed in; None for operators without tensors."""
+        return _sorted(self._sum(lambda row: self.prices[row.call].dtype))
+
+    def by_scope(self, own: bool = False) -> dict[str, Cost]:
+        """Cost by module path, children included unless `own`; the block itself is `""`."""
+        return {node.path: node.own if own else node.total for node in walk(self.root)}
+
+    @property
+    def uncounted(self) -> dict[Any, int]:
+        """Operators without a formula, and how often each ran."""
+        return self._calls_where(lambda price: price.state == UNCOUNTED)
+
+    @property
+    def estimates(self) -> dict[Any, int]:
+        """Operators whose formula is an estimate, and how often each ran."""
+        return self._calls_where(lambda price: bool(price.estimate))
+
+    @cached_property
+    def root(self) -> ScopeNode:
+        """The block itself, with the modules called in it below."""
+        own = self._sum(lambda row: row.scope)
+        records = {record.scope: record for record in self.modules}
+        children: dict[str, list[str]] = {}
+        placed = {""}
+        for path in [*records, *own]:
+            for name in _with_ancestors(path):
+                if name not in placed:
+                    placed.add(name)
+                    children.setdefault(name.rpartition(".")[0], []).append(name)
+
+        def node(path: str) -> tuple[ScopeNode, dict[int, int]]:
+            record = records.get(path) or ModuleRecord(path, "", (), 0)
+            below = [node(child) for child in children.get(path, ())]
+            params = dict(record.params)
+            for _, found in below:
+                params.update(found)
+            made = ScopeNode(
+                path.rpartition(".")[2],
+                path,
+                record.module_type,
+                sum(params.values()),
+                record.calls,
+                own.get(path, Cost()),
+                tuple(child for child, _ in below),
+            )
+            return made, params
+
+        return node("")[0]
+
+    def _cost(self, row: Row) -> Cost:
+        return self.prices[row.call].cost * row.times
+
+    def _sum(self, name: Callable[[Row], Name]) -> dict[Name, Cost]:
+        found: dict[Name, Cost] = {}
+        for row in self.rows:
+            key = name(row)
+            found[key] = found.get(key, Cost()) + self._cost(row)
+        return found
+
+    def _calls_where(self, matches: Callable[[Price], bool]) -> dict[Any, int]:
+        found: dict[Any, int] = {}
+        for row in self.rows:
+            if matches(self.prices[row.call]):
+                overload = self.calls[row.call].overload
+                found[overload] = found.get(overload, 0) + row.times
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    # Text and data
+
+    def table(self, depth: int | None = None, sort: str | None = None) -> str:
+        """The table of modules as text; `report/table.py` says what the arguments do."""
+        return str(reporter("table").render(self, depth=depth, sort=sort))
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of the profile in plain JSON values; `from_dict` gives it back."""
+        return {
+            "format": FORMAT,
+            "convention": self.convention,
+            "description": self.description,
+            "modules": [
+                {"scope": m.scope, "type": m.module_type, "params": m.params, "calls": m.calls}
+                for m in self.modules
+            ],
+            "calls": [codec.encode_call(call) for call in self.calls],
+            "prices": [codec.encode_price(price) for price in self.prices],
+            "rows": [[row.scope, row.phase, row.call, row.times] for row in self.rows],
+            "assumptions": list(self.assumptions),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Profile:
+        """The profile that `to_dict` wrote.
+
+        Raises: ArgumentError if `data` isn't one, or an operator is not known here.
+        """
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            got = data.get("format") if isinstance(data, dict) else type(data).__name__
+            raise ArgumentError(f"expected a dict with format {FORMAT!r}, got {got!r}")
+        return cls(
+            calls=tuple(codec.decode_call(call) for call in data["calls"]),
+            prices=tuple(codec.decode_price(price) for price in data["prices"]),
+            rows=tuple(Row(*row) for row in data["rows"]),
+            modules=tuple(
+                ModuleRecord(
+                    m["scope"], m["type"], tuple((i, n) for i, n in m["params"]), m["calls"]
+                )
+                for m in data["modules"]
+            ),
+            convention=data["convention"],
+            description=data["description"],
+            assumptions=tuple(data["assumptions"]),
+        )
+
+    def to_json(self, indent: int | None = None) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str) -> Profile:
+        """The profile that `to_json` wrote. Raises: ArgumentError as `from_dict`."""
+        return cls.from_dict(json.loads(text))
+
+    def __reduce__(self) -> Any:
+        return Profile.from_dict, (self.to_dict(),)  # operators pickle by name only
+
+
+def _with_ancestors(path: str) -> list[str]:
+    """`a.b.c` as a, a.b, a.b.c."""
+    parts = path.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def walk(node: ScopeNode) -> Iterable[ScopeNode]:
+    """A node and all below it, in the order of the tree."""
+    yield node
+    for child in node.children:
+        yield from walk(child)
+
+
+def reporter(name: str) -> Any:
+    """A report's module, by name at the moment it is asked for: reports build on profiles."""
+    return import_module(f"flopdispatch.report.{name}")
+
+
+def _sorted(costs: dict[Name, Cost]) -> dict[Name, Cost]:
+    return dict(sorted(costs.items(), key=lambda item: (-item[1].flops, -item[1].nbytes)))

@@ -1,0 +1,115 @@
+"""The rows of a module report: the tree with containers merged and equal siblings folded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from flopdispatch.cost import Cost
+from flopdispatch.profile import ScopeNode
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayRow:
+    """One line of a report: a module, or `times` equal siblings with their sum.
+
+    `params` and `cost` are totals of all the modules that the line stands for.
+    """
+
+    label: str
+    module_type: str
+    params: int
+    cost: Cost
+    ran: bool
+    times: int
+    children: tuple[DisplayRow, ...]
+
+
+SORTS = {
+    "flops": lambda row: -row.cost.flops,
+    "macs": lambda row: -row.cost.macs,
+    "params": lambda row: -row.params,
+    "bytes": lambda row: -row.cost.nbytes,
+    "name": lambda row: row.label,
+}
+
+
+def display_rows(root: ScopeNode) -> tuple[DisplayRow, ...]:
+    """The lines below a profile's root, in the order of the tree."""
+    return _fold(tuple(row for child in root.children for row in _rows(child, "")))
+
+
+def _rows(node: ScopeNode, prefix: str) -> tuple[DisplayRow, ...]:
+    """A node as one row; a container that is never called itself as its children's rows."""
+    label = prefix + node.name
+    container = node.ran and node.calls == 0 and node.own == Cost() and node.children
+    below = [(child, f"{label}." if container else "") for child in node.children]
+    rows = tuple(row for child, before in below for row in _rows(child, before))
+    if container and sum(child.params for child in node.children) == node.params:
+        return rows
+    row = DisplayRow(label, node.module_type, node.params, node.total, node.ran, 1, _fold(rows))
+    return (row,)
+
+
+_NUMBERED = re.compile(r"^(.*?)(\d+)$")
+
+
+def _fold(rows: tuple[DisplayRow, ...]) -> tuple[DisplayRow, ...]:
+    """Runs of siblings that are equal but for the number at the end of their label as one row."""
+    folded: list[DisplayRow] = []
+    run: list[DisplayRow] = []
+    for row in rows:
+        if run and not _continues(run[-1], row):
+            folded.append(_merged(run))
+            run = []
+        run.append(row)
+    if run:
+        folded.append(_merged(run))
+    return tuple(folded)
+
+
+def _continues(last: DisplayRow, row: DisplayRow) -> bool:
+    before, now = _NUMBERED.match(last.label), _NUMBERED.match(row.label)
+    return (
+        before is not None
+        and now is not None
+        and before[1] == now[1]
+        and int(before[2]) + 1 == int(now[2])
+        and replace(last, label="") == replace(row, label="")
+    )
+
+
+def _merged(run: list[DisplayRow]) -> DisplayRow:
+    if len(run) == 1:
+        return run[0]
+    last = _NUMBERED.match(run[-1].label)
+    label = f"{run[0].label}-{last[2] if last else ''}"
+    return replace(_times(run[0], len(run)), label=label)
+
+
+def _times(row: DisplayRow, n: int) -> DisplayRow:
+    """The sum of `n` rows equal to this one, and of their children."""
+    return replace(
+        row,
+        params=row.params * n,
+        cost=row.cost * n,
+        times=row.times * n,
+        children=tuple(_times(child, n) for child in row.children),
+    )
+
+
+def indented(
+    rows: tuple[DisplayRow, ...], depth: int | None, sort: str | None, lead: str = ""
+) -> Iterator[tuple[str, DisplayRow]]:
+    """Each row with its label drawn into the tree, down to `depth` levels."""
+    if sort is not None:
+        rows = tuple(sorted(rows, key=SORTS[sort]))
+    for i, row in enumerate(rows):
+        last = i == len(rows) - 1
+        branch = "" if lead == "" else lead[:-3] + ("└─ " if last else "├─ ")
+        yield branch + row.label, row
+        if depth is None or depth > 0:
+            under = "" if lead == "" else lead[:-3] + ("   " if last else "│  ")
+            below = None if depth is None else depth - 1
+            yield from indented(row.children, below, sort, under + "   ")

@@ -1,0 +1,107 @@
+"""The table of modules: what `print(profile)` shows and people paste into papers."""
+
+from __future__ import annotations
+
+from tabulate import tabulate
+
+from flopdispatch.codec import operator_name
+from flopdispatch.cost import Cost
+from flopdispatch.errors import ArgumentError
+from flopdispatch.profile import COMPARABLE, Profile
+from flopdispatch.report.rows import SORTS, DisplayRow, display_rows, indented
+from flopdispatch.units import exact, percent, si
+
+HEADERS = ("Module", "Type", "Params", "MACs", "FLOPs", "Share", "Bytes")
+OUTSIDE = "(outside of modules)"
+
+
+def render(profile: Profile, depth: int | None = None, sort: str | None = None) -> str:
+    """The tree of modules with parameters, MACs, FLOPs, share of FLOPs and bytes moved.
+
+    `depth` is how many levels below the root modules to show, None for all. `sort` orders
+    siblings by `"flops"`, `"macs"`, `"params"`, `"bytes"` (largest first) or `"name"`; None
+    keeps the order of the model. Equal siblings stand in one row with their sum. A row's
+    figures include the modules below it.
+
+    Raises: ArgumentError for another `depth` or `sort`.
+    """
+    if depth is not None and (type(depth) is not int or depth < 0):
+        raise ArgumentError(f"depth= takes an integer >= 0 or None, got {depth!r}")
+    if sort is not None and sort not in SORTS:
+        raise ArgumentError(f"sort= takes one of {', '.join(SORTS)} or None, got {sort!r}")
+    whole = profile.total
+    lines = [
+        _line(label, row, whole) for label, row in indented(display_rows(profile.root), depth, sort)
+    ]
+    own = profile.root.own
+    if own != Cost() or not lines:
+        outside = DisplayRow(OUTSIDE, "", 0, own, True, 1, ())
+        lines.append(_line(OUTSIDE, outside, whole))
+    total = DisplayRow("Total", "", profile.params, whole, True, 1, ())
+    lines.append(_line("Total", total, whole))
+    text = tabulate(
+        lines,
+        headers=HEADERS,
+        tablefmt="simple",
+        disable_numparse=True,
+        colalign=("left", "left", "right", "right", "right", "right", "right"),
+        preserve_whitespace=True,
+    )
+    *body, last = text.split("\n")
+    return "\n".join([*body, body[1], last, "", *footer(profile)])
+
+
+def _line(label: str, row: DisplayRow, whole: Cost) -> list[str]:
+    if row.times > 1:
+        label += f" ×{row.times}"
+    if not row.ran:
+        return [label, row.module_type, si(row.params), "not called", "", "", ""]
+    return [
+        label,
+        row.module_type,
+        si(row.params),
+        si(row.cost.macs),
+        si(row.cost.flops),
+        percent(row.cost.flops, whole.flops),
+        si(row.cost.nbytes, "B"),
+    ]
+
+
+def footer(profile: Profile) -> list[str]:
+    """What a reader of the table has to know: exact totals, convention, what is missing."""
+    total = profile.total
+    lines = [
+        f"Total: {exact(profile.params)} parameters, {exact(total.macs)} MACs, "
+        f"{exact(total.flops)} FLOPs, {si(total.nbytes, 'B')} read and written",
+        f"2 x MACs of {', '.join(COMPARABLE)}: {exact(profile.comparable_flops)} FLOPs",
+    ]
+    beside = [
+        f"{si(number)} {name}"
+        for number, name in (
+            (total.transcendentals, "transcendentals"),
+            (total.comparisons, "comparisons"),
+            (total.int_ops, "integer operations"),
+        )
+        if number != 0
+    ]
+    if beside:
+        lines.append(f"Beside FLOPs: {', '.join(beside)}")
+    phases = {name: cost.flops for name, cost in profile.by_phase().items()}
+    if len(phases) > 1:
+        lines.append(
+            "Phases: "
+            + ", ".join(
+                f"{name} {si(flops)}FLOPs ({percent(flops, total.flops) or '0.0%'})"
+                for name, flops in phases.items()
+            )
+        )
+    described = f" ({profile.description})" if profile.description else ""
+    lines.append(f"Convention: {profile.convention}{described}")
+    for title, found in (("Uncounted", profile.uncounted), ("Estimated", profile.estimates)):
+        if found:
+            calls = ", ".join(f"{operator_name(op)} x{times}" for op, times in found.items())
+            lines.append(f"{title}: {calls}")
+    if not profile.uncounted:
+        lines.append("Uncounted: none")
+    lines += [f"Assumed: {text}" for text in profile.assumptions]
+    return lines
