@@ -10,14 +10,17 @@ from flopdispatch.registry import Registry
 
 FAMILIES = (
     "matmul",
+    "matmul_scaled",
     "convolution",
     "attention",
     "normalization",
     "softmax",
     "pointwise",
+    "activation",
     "reduction",
     "pooling",
     "upsample",
+    "grid",
     "embedding",
     "scatter",
     "loss",
