@@ -79,7 +79,7 @@ class FlopCounter:
             )
         self._start()
         self._tracker.__enter__()
-        self._mode.__enter__()
+        self._mode.__enter__()  # type: ignore[no-untyped-call]
         self._active = True
         return self
 
@@ -90,7 +90,7 @@ class FlopCounter:
         traceback: TracebackType | None,
     ) -> None:
         self._active = False
-        self._mode.__exit__(kind, error, traceback)
+        self._mode.__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
         self._tracker.__exit__(kind, error, traceback)
         if kind is not None:
             return

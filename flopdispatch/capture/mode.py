@@ -31,7 +31,7 @@ class RecordingMode(TorchDispatchMode):
         return False
 
     def __init__(self, recording: Recording, tracker: ScopeTracker) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.recording = recording
         self.tracker = tracker
 
