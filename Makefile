@@ -1,0 +1,52 @@
+# Two commands do everything from a fresh clone: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+PINS ?= requirements.txt
+BIN = $(VENV)/bin
+# The tests of a whole machine share it: one thread each is fastest.
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_OFFLINE = 1
+
+.PHONY: demo test check test-oldest agreement bench docs format clean
+
+demo: $(VENV)/.zoo
+	$(BIN)/python -m flopdispatch
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The whole suite on the oldest supported torch, in an environment of its own.
+test-oldest:
+	$(MAKE) test VENV=.venv-oldest PINS=requirements-oldest.txt
+
+# Every figure of the reference tables against torch's counter: a long run.
+agreement: $(VENV)/.test
+	$(BIN)/python -m benchmarks.agreement
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.memory
+
+docs: $(VENV)/.test
+	$(BIN)/python docs/generate.py
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Each stamp is one extra installed; an edit of the project file or the pins installs again.
+$(VENV)/.zoo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml $(PINS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(PINS) -e ".[$*]"
+	touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf .venv .venv-oldest .mypy_cache .ruff_cache .pytest_cache .hypothesis
