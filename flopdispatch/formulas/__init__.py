@@ -29,6 +29,7 @@ FAMILIES = (
     "ordering",
     "movement",
     "random",
+    "rnn",
     "optimizer",
 )
 
