@@ -59,6 +59,8 @@ class RecordingMode(TorchDispatchMode):
     def _first(self, bucket: Any, key: Any, func: Any, args: Any, kwargs: Any) -> Any:
         """A call that this scope has not counted yet, or never counts under its plain key."""
         runs_as = _how_it_runs(func)
+        if runs_as == "query":
+            return func(*args, **kwargs)
         if runs_as == "composite" and not has_own_kernel(func, _tensors((args, kwargs))):
             with self:
                 return run_composite(func, args, kwargs)
@@ -69,10 +71,22 @@ class RecordingMode(TorchDispatchMode):
         return out
 
 
+# Questions about a tensor's metadata, asked through the mode by subclasses such as FakeTensor
+# and nested tensors. No operator of the user's program: not recorded.
+QUERIES = frozenset({
+    "prim::device", "prim::layout", "aten::dim", "aten::size", "aten::sym_size", "aten::stride",
+    "aten::sym_stride", "aten::storage_offset", "aten::sym_storage_offset", "aten::numel",
+    "aten::sym_numel", "aten::is_contiguous", "aten::sym_is_contiguous",
+    "aten::is_strides_like_format", "aten::is_non_overlapping_and_dense",
+})  # fmt: skip
+
+
 @cache
 def _how_it_runs(func: Any) -> str:
     if not isinstance(func, torch._ops.OpOverload):
         return "whole"  # a higher-order operator
+    if func._schema.name in QUERIES:
+        return "query"
     if is_composite(func):
         return "composite"
     return "dynamic" if torch.Tag.dynamic_output_shape in func.tags else "whole"
