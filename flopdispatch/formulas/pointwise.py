@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
-
-import torch
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.operators import overloads
@@ -115,7 +114,8 @@ POINTWISE: Sequence[Row] = (
 SPECIAL_FUNCTIONS = """
     erf.default erfc.default erfinv.default special_erfcx.default
     special_ndtri.default special_log_ndtr.default
-    lgamma.default digamma.default polygamma.default polygamma_.default igamma.default igammac.default
+    lgamma.default digamma.default polygamma.default polygamma_.default
+    igamma.default igammac.default
     special_zeta.default special_zeta.self_scalar special_zeta.other_scalar
     i0.default special_i0e.default special_i1.default special_i1e.default
     special_airy_ai.default special_spherical_bessel_j0.default
@@ -290,7 +290,8 @@ def mvlgamma(p: int, result: TensorSpec) -> Cost:
 @rules.formula(*overloads("allclose.default"))
 def allclose(self: TensorSpec, other: TensorSpec) -> Cost:
     """|x − y| ≤ atol + rtol·|y|: the arithmetic of each pair, the test itself is no work."""
-    pairs = math.prod(torch.broadcast_shapes(self.shape, other.shape))  # type: ignore[no-untyped-call]
+    sizes = zip_longest(reversed(self.shape), reversed(other.shape), fillvalue=1)
+    pairs = math.prod(n if m == 1 else m for m, n in sizes)
     return (2 * ADD + MUL + 2 * COMPARISON) * pairs
 
 
