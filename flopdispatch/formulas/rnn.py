@@ -285,9 +285,6 @@ def rnn_backward(
     return data + weights + cells + masked
 
 
-rules.zero(*overloads("_cudnn_rnn_flatten_weight.default"))
-
-
 # Metal
 
 
