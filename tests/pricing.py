@@ -8,6 +8,7 @@ from flopdispatch.capture.recording import call_of
 from flopdispatch.cost import FIELDS, Cost
 from flopdispatch.formulas import default_registry
 from flopdispatch.registry import Price
+from flopdispatch.spec import OpCall
 
 
 def price(overload: Any, *args: Any, **kwargs: Any) -> Price:
@@ -22,6 +23,13 @@ def price(overload: Any, *args: Any, **kwargs: Any) -> Price:
 def cost(overload: Any, *args: Any, **kwargs: Any) -> Cost:
     """The operations of one real call, without bytes. The call must be counted or zero."""
     priced = price(overload, *args, **kwargs)
+    assert priced.state != "uncounted", f"{overload} has no rule"
+    return priced.cost.moving(0, 0)
+
+
+def cost_of_specs(overload: Any, *args: Any, result: Any, **kwargs: Any) -> Cost:
+    """The operations of a call that needs another device: its result is given as a spec."""
+    priced = default_registry().price(OpCall(overload, args, tuple(kwargs.items()), result))
     assert priced.state != "uncounted", f"{overload} has no rule"
     return priced.cost.moving(0, 0)
 
