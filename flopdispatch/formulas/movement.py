@@ -36,7 +36,9 @@ METADATA = """
     squeeze_.default squeeze_.dim squeeze_.dims unsqueeze_.default as_strided_.default
     resize_.default resize_as_.default _resize_output_.default resize.default resize_as.default
     set_.default set_.source_Storage set_.source_Storage_storage_offset set_.source_Tensor
-    set_.source_Tensor_storage_offset _coalesced_.default resize_as_sparse_.default
+    set_.source_Tensor_storage_offset set.default set.source_Storage
+    set.source_Storage_storage_offset set.source_Tensor _resize_output.default
+    resize_as_sparse.default sparse_resize.default shallow_copy_data_.default _coalesced.default resize_as_sparse_.default
     sparse_resize_.default
     record_stream.default is_same_size.default is_set_to.default is_pinned.default
     _has_same_storage_numel.default _has_compatible_shallow_copy_type.default
@@ -55,6 +57,8 @@ METADATA = """
     _nested_tensor_storage_offsets.default _nested_get_offsets.default
     _nested_get_lengths.default _nested_get_ragged_idx.default _nested_get_min_seqlen.default
     _nested_get_max_seqlen.default _nested_get_jagged_dummy.default
+    _linalg_check_errors.default _validate_compressed_sparse_indices.default
+    q_per_channel_scales.default q_per_channel_zero_points.default
     qscheme.default q_scale.default q_zero_point.default q_per_channel_axis.default
 """
 rules.zero(*overloads(*METADATA.split()), nbytes=nothing)
@@ -66,6 +70,7 @@ ALLOCATION = """
     _empty_per_channel_affine_quantized.default new_empty.default new_empty_strided.default
     _efficientzerotensor.default _sparse_coo_tensor_with_dims.default
     _sparse_compressed_tensor_with_dims.default empty.out empty_like.out empty_strided.out
+    empty_permuted.out empty_quantized.out new_empty.out new_empty_strided.out
 """
 rules.zero(*overloads(*ALLOCATION.split()), nbytes=nothing)
 
@@ -77,7 +82,9 @@ CREATION = """
     full_like.out new_full.out scalar_tensor.out _new_zeros_with_same_feature_meta.default
     zero.default fill.Scalar arange.default arange.start arange.start_step arange.out
     arange.start_out range.default range.step range.out linspace.default linspace.out
+    linspace.Tensor_Tensor_out linspace.Tensor_Scalar_out linspace.Scalar_Tensor_out
     linspace.Tensor_Tensor linspace.Tensor_Scalar linspace.Scalar_Tensor logspace.default
+    logspace.Tensor_Tensor_out logspace.Tensor_Scalar_out logspace.Scalar_Tensor_out
     logspace.out logspace.Tensor_Tensor logspace.Tensor_Scalar logspace.Scalar_Tensor
     eye.default eye.m eye.out eye.m_out tril_indices.default triu_indices.default
     tril_indices.out triu_indices.out fft_fftfreq.default fft_rfftfreq.default
@@ -100,7 +107,7 @@ rules.zero(aten.fill.Tensor, nbytes=fill_bytes)
 
 # Copies, casts and rearrangements: the operands are read, the result written.
 COPIES = """
-    _to_copy.default clone.default _lazy_clone.default _pin_memory.default _reshape_copy.default
+    _to_copy.default _to_copy.out clone.default _lazy_clone.default _pin_memory.default _reshape_copy.default
     _copy_from_and_resize.default cat.default stack.default _stack.default _chunk_cat.default
     block_diag.default constant_pad_nd.default reflection_pad1d.default
     reflection_pad2d.default reflection_pad3d.default replication_pad1d.default
@@ -109,7 +116,7 @@ COPIES = """
     diag_embed.default channel_shuffle.default native_channel_shuffle.default
     pixel_shuffle.default pixel_unshuffle.default unsafe_split.Tensor
     unsafe_split_with_sizes.default nonzero.default nonzero_static.default
-    masked_select.default lu_unpack.default equal.default _local_scalar_dense.default
+    masked_select.default lu_unpack.default _local_scalar_dense.default
     _assert_async.default _assert_async.msg _functional_assert_async.msg
     _foreach_clone.default to_mkldnn.default _to_dense.default _to_sparse.default
     _to_sparse.sparse_dim _to_sparse_csr.default _to_sparse_csc.default _to_sparse_bsr.default
@@ -144,7 +151,7 @@ rules.zero(aten._copy_from.default, nbytes=copy_from_bytes)
 # Copies of a part: only that is read.
 PARTS = """
     slice_copy.Tensor select_copy.int diagonal_copy.default as_strided_copy.default
-    unfold_copy.default
+    unfold_copy.default narrow_copy.default
 """
 rules.zero(*overloads(*PARTS.split()), nbytes=takes)
 

@@ -140,6 +140,19 @@ def bucketize(boundaries: TensorSpec, result: TensorSpec) -> Cost:
     return searches(result.numel, boundaries.numel)
 
 
+@rules.formula(aten.isin.Tensor_Tensor, estimate=SORT)
+def isin(elements: TensorSpec, test_elements: TensorSpec) -> Cost:
+    """Which elements are among the test elements.
+
+    Counts: the test elements sorted, and a search among them for each element.
+    """
+    n = test_elements.numel
+    return Cost(comparisons=n * ceil_log2(n)) + searches(elements.numel, n)
+
+
+rules.zero(aten.isin.Tensor_Scalar, aten.isin.Scalar_Tensor)
+
+
 @rules.formula(aten.histc.default)
 def histc(self: TensorSpec) -> Cost:
     """How many elements fall into each of equal bins: (x − min)·(bins/(max − min)), rounded down.
