@@ -61,6 +61,9 @@ class RecordingMode(TorchDispatchMode):
         runs_as = _how_it_runs(func)
         if runs_as == "query":
             return func(*args, **kwargs)
+        if runs_as == "marker":
+            self.tracker.mark(begins="enter" in func._schema.name)
+            return func(*args, **kwargs)
         if runs_as == "composite" and not has_own_kernel(func, _tensors((args, kwargs))):
             with self:
                 return run_composite(func, args, kwargs)
@@ -87,6 +90,8 @@ def _how_it_runs(func: Any) -> str:
         return "whole"  # a higher-order operator
     if func._schema.name in QUERIES:
         return "query"
+    if func.namespace == "profiler":
+        return "marker"  # torch.profiler.record_function begins or ends
     if is_composite(func):
         return "composite"
     return "dynamic" if torch.Tag.dynamic_output_shape in func.tags else "whole"

@@ -8,6 +8,7 @@ module or another object of the user's alive.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,11 @@ _PLAIN = frozenset(
 )
 _NUMBERS = frozenset({float, bool, complex})
 NAN = (float, "nan")  # nan != nan would make every call with one a new one
+
+# Calls that differ in numbers only, of which one stands for all further ones: a step size or
+# the start of a slice is new at every iteration, and the recording must not grow with it.
+MAX_NUMBERS = 64
+SMALL = 8  # up to here a number may choose between algorithms (a norm's p, a dimension)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +90,25 @@ def value_of(key: Key) -> Any:
         shape, stride, dtype, device = key
         return TensorSpec(tuple(shape), dtype, stride, device)
     if key == NAN:
-        return float("nan")
+        return math.nan  # the same object each time, so that equal calls compare equal
     if len(key) == 2 and key[0] in _NUMBERS:
         return key[1]
     return tuple(value_of(item) for item in key)
+
+
+def without_numbers(key: Key) -> Key:
+    """A key with its numbers left out, but for small multiples of one half and tensors' sizes."""
+    if type(key) is tuple:
+        if len(key) == 2 and key[0] in _NUMBERS:
+            return key if key[0] is bool or _is_small(key[1]) else key[0]
+        if key and type(key[0]) is torch.Size:
+            return key
+        return tuple([without_numbers(item) for item in key])
+    return int if type(key) is int and not _is_small(key) else key
+
+
+def _is_small(number: Any) -> bool:
+    return type(number) in (int, float) and -SMALL <= number <= SMALL and number * 2 % 1 == 0
 
 
 def call_of(overload: Any, args: Any, kwargs: Mapping[str, Any], result: Any) -> OpCall:
@@ -114,12 +135,14 @@ class ModuleRecord:
 class Recording:
     """What ran: for each scope and phase, its distinct calls and their numbers.
 
-    Memory grows with the distinct (scope, phase, call), not with iterations.
+    Memory grows with the distinct (scope, phase, call), not with iterations. `alike` holds
+    the calls that differ in nothing but numbers: at most MAX_NUMBERS of them are told apart.
     """
 
     buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict)
     calls: dict[Key, OpCall] = field(default_factory=dict)
     assumptions: list[str] = field(default_factory=list)
+    alike: dict[Key, list[Key]] = field(default_factory=dict)
 
     def bucket(self, scope: str, phase: str) -> Bucket:
         """The counts of one scope and phase, to add to."""
@@ -127,6 +150,8 @@ class Recording:
 
     def add(self, bucket: Bucket, key: Key, result: Any) -> None:
         """Count one call that the bucket may not have seen before."""
+        if key not in self.calls:
+            key = self.stand_in(key, careful_key(result))
         cell = bucket.get(key)
         if cell is not None:
             cell[0] += 1
@@ -140,3 +165,12 @@ class Recording:
                 value_of(careful_key(result)),
             )
         bucket[key] = [1]
+
+    def stand_in(self, key: Key, result: Key) -> Key:
+        """The call that a new one is counted as: itself, until too many like it are known."""
+        pattern = without_numbers(key), without_numbers(result)
+        known = self.alike.setdefault(pattern, [])
+        if len(known) < MAX_NUMBERS:
+            known.append(key)
+            return key
+        return known[-1]

@@ -8,6 +8,7 @@ notes finds the scope of the node that a backward operator runs for. No tensor i
 
 from __future__ import annotations
 
+import itertools
 import threading
 import weakref
 from bisect import bisect_right
@@ -129,13 +130,16 @@ class ScopeTracker:
         self.bucket = self.block.bucket(FORWARD)
         self.phase = FORWARD
         self.stack: list[tuple[int, Scope, Bucket, str]] = []
+        self.marks = 0  # how many record_functions are running
+        self.steps: list[tuple[int, int]] = []  # running steps: marks and height of the stack
         self.starts: list[int] = []
         self.owners: list[Scope] = []
         self.forgotten = False
         self.last: tuple[int | None, Bucket] = (None, self.bucket)
         self.thread = threading.get_ident()
         self.handles: list[Any] = []
-        self.identities: Any = WeakIdKeyDictionary()
+        self.identities: Any = WeakIdKeyDictionary()  # a number for each parameter
+        self.numbers = itertools.count()  # one that is gone never gives its number to another
         self.tops: list[Scope] = []  # modules reached from no other, still to be described
         self.ranks = 0
 
@@ -226,15 +230,28 @@ class ScopeTracker:
     def before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         """An optimizer's step begins."""
         if threading.get_ident() == self.thread and self.phase != OPTIMIZER:
+            self.steps.append((self.marks, len(self.stack)))
             self.stack.append((id(optimizer), self.current, self.bucket, self.phase))
             self.current, self.phase = self.block, OPTIMIZER
             self.bucket = self.block.bucket(OPTIMIZER)
 
     def after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """An optimizer's step ends."""
+        """An optimizer's step ends; one that a subclass's step calls has marks of its own."""
         if threading.get_ident() == self.thread:
-            if self.stack and self.stack[-1][0] == id(optimizer):
-                _, self.current, self.bucket, self.phase = self.stack.pop()
+            if self.steps and self.steps[-1][0] == self.marks:
+                self.end_step()
+
+    def mark(self, begins: bool) -> None:
+        """A `record_function` begins or ends: a step runs in one, and ends with it at latest."""
+        self.marks += 1 if begins else -1
+        if self.steps and self.steps[-1][0] > self.marks:  # left by an exception
+            self.end_step()
+
+    def end_step(self) -> None:
+        """What runs next belongs where it did before the step."""
+        _, height = self.steps.pop()
+        while len(self.stack) > height:
+            _, self.current, self.bucket, self.phase = self.stack.pop()
 
     # The backward
 
@@ -302,10 +319,16 @@ class ScopeTracker:
         scope.rank, self.ranks = self.ranks, self.ranks + 1
         scope.module_type = type(module).__name__
         scope.params = tuple(
-            (self.identities.setdefault(p, len(self.identities)), p.numel())
+            (self.identity(p), p.numel())
             for p in module._parameters.values()
             if p is not None and not torch.nn.parameter.is_lazy(p)
         )
+
+    def identity(self, parameter: nn.Parameter) -> int:
+        """The number that tells this parameter from all others seen in the block."""
+        if parameter not in self.identities:
+            self.identities[parameter] = next(self.numbers)
+        return int(self.identities[parameter])
 
     def modules(self) -> tuple[ModuleRecord, ...]:
         """All modules known so far, in the order of their trees."""
