@@ -42,6 +42,21 @@ class Dispatched(TorchDispatchMode):
             (price.cost.moving(0, 0) for _, price in self.prices if price.family == family), Cost()
         )
 
+    def total(self, *operators: str) -> Cost:
+        """The operations of all calls, or of those of the operators named, without bytes."""
+        return sum(
+            (
+                price.cost.moving(0, 0)
+                for op, price in self.prices
+                if not operators or op._schema.name.split("::")[1] in operators
+            ),
+            Cost(),
+        )
+
+    def uncounted(self) -> set[str]:
+        """The overloads that have no rule."""
+        return {str(op) for op, price in self.prices if price.state == "uncounted"}
+
     def operators(self, family: str) -> Iterator[str]:
         """Names of a family's operators, as often as they ran."""
         return (str(op) for op, price in self.prices if price.family == family)
