@@ -58,7 +58,7 @@ def scale_and_shift(x: Rows, mean: Row, scale: Row, w: Row | None, b: Row | None
 
 
 def batch_norm_backward_train(
-    tally: Tally, dy: Rows, x: Rows, w: Row | None, mean: Row, invstd: Row, mask: list[bool]
+    tally: Tally, dy: Rows, x: Rows, w: Row | None, mean: Row, invstd: Row, mask: tuple[bool, ...]
 ) -> tuple[Rows, Row, Row]:
     dx, dw, db = [], [], []
     for c, (g, row) in enumerate(zip(dy, x)):
@@ -78,7 +78,7 @@ def batch_norm_backward_train(
 
 
 def batch_norm_backward_eval(
-    tally: Tally, dy: Rows, x: Rows, w: Row | None, mean: Row, var: Row, mask: list[bool]
+    tally: Tally, dy: Rows, x: Rows, w: Row | None, mean: Row, var: Row, mask: tuple[bool, ...]
 ) -> tuple[Rows, Row, Row]:
     dx, dw, db = [], [], []
     for c, (g, row) in enumerate(zip(dy, x)):
@@ -122,7 +122,7 @@ def batch_norm_gather(
 
 
 def sync_backward_reduce(
-    tally: Tally, dy: Rows, x: Rows, mean: Row, invstd: Row, wanted: list[bool]
+    tally: Tally, dy: Rows, x: Rows, mean: Row, invstd: Row, wanted: tuple[bool, ...]
 ) -> tuple[Row, Row, Row]:
     """Σdy, Σdy·(x − mean), and the weight's gradient."""
     sums, dots, dw = [], [], []

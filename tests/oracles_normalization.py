@@ -113,7 +113,7 @@ def affine(x: Row, w: Row | None, b: Row | None) -> Row:
 
 
 def layer_norm_backward(
-    tally: Tally, dy: Rows, x: Rows, w: Row | None, mean: Row, rstd: Row, mask: list[bool]
+    tally: Tally, dy: Rows, x: Rows, w: Row | None, mean: Row, rstd: Row, mask: tuple[bool, ...]
 ) -> tuple[Rows, Row, Row]:
     dx: Rows = []
     dw: Row = []
@@ -146,7 +146,7 @@ def rms_norm(tally: Tally, x: Rows, w: Row | None) -> Rows:
 
 
 def rms_norm_backward(
-    tally: Tally, dy: Rows, x: Rows, w: Row | None, rstd: Row, mask: list[bool]
+    tally: Tally, dy: Rows, x: Rows, w: Row | None, rstd: Row, mask: tuple[bool, ...]
 ) -> tuple[Rows, Row]:
     dx: Rows = []
     dw: Row = []
@@ -192,7 +192,7 @@ def group_norm_backward(
     w: Row | None,
     mean: Rows,
     rstd: Rows,
-    mask: list[bool],
+    mask: tuple[bool, ...],
 ) -> tuple[list[Rows], Row, Row]:
     dx: list[Rows] = []
     dw: Row = []

@@ -13,9 +13,9 @@ import math
 import torch
 
 from flopdispatch.cost import Cost
+from flopdispatch.formulas.folds import folds
 from flopdispatch.formulas.normalization import Mask, Tensor, normalize_channels, statistics
 from flopdispatch.formulas.operators import overloads
-from flopdispatch.formulas.reduction import combined
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
 
@@ -122,9 +122,9 @@ def batch_norm_backward(input: TensorSpec, weight: Tensor, train: bool, output_m
     scaled = c if weight is not None else 0
     cost = Cost()
     if by_weight or (by_input and train):
-        cost += Cost(adds=c * n + combined(c * n, c), muls=c * n + c)
+        cost += Cost(adds=c * n + folds(c, n), muls=c * n + c)
     if by_bias or (by_input and train):
-        cost += Cost(adds=combined(c * n, c))
+        cost += Cost(adds=folds(c, n))
     if by_input and train:
         cost += Cost(adds=2 * c * n, muls=2 * c * n + c + scaled, divs=2 * c)
     if by_input and not train:
@@ -167,7 +167,7 @@ def batch_norm_update_stats(input: TensorSpec, running_mean: Tensor) -> Cost:
     Counts: as `statistics` without eps and rsqrt.
     """
     c, n = channels(input)
-    cost = Cost(adds=2 * combined(c * n, c) + c * n, muls=c * n, divs=2 * c)
+    cost = Cost(adds=2 * folds(c, n) + c * n, muls=c * n, divs=2 * c)
     return cost if running_mean is None else cost + running_update(c)
 
 
@@ -192,7 +192,7 @@ def batch_norm_gather_stats(mean: TensorSpec, running_mean: Tensor) -> Cost:
     w, c = mean.shape
     cost = Cost(
         muls=4 * c * w,
-        adds=3 * c * w + 2 * combined(c * w, c) + c,
+        adds=3 * c * w + 2 * folds(c, w) + c,
         divs=c * w + 2 * c,
         transcendentals=c,
     )
@@ -211,9 +211,9 @@ def batch_norm_backward_reduce(
     c, n = channels(input)
     cost = Cost()
     if input_g or bias_g:
-        cost += Cost(adds=combined(c * n, c))
+        cost += Cost(adds=folds(c, n))
     if input_g or weight_g:
-        cost += Cost(adds=c * n + combined(c * n, c), muls=c * n)
+        cost += Cost(adds=c * n + folds(c, n), muls=c * n)
     if weight_g:
         cost += Cost(muls=c)
     return cost

@@ -13,8 +13,9 @@ import math
 import torch
 
 from flopdispatch.cost import Cost
+from flopdispatch.formulas.folds import folds
 from flopdispatch.formulas.operators import overloads
-from flopdispatch.formulas.reduction import combined, p_norm
+from flopdispatch.formulas.reduction import p_norm
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
 
@@ -31,7 +32,7 @@ def statistics(m: int, d: int) -> Cost:
     Counts, for a row: d − 1 additions and a division for the mean; d subtractions; d squares,
     d − 1 additions and a division for the variance; one addition (eps) and one rsqrt.
     """
-    return Cost(adds=2 * combined(m * d, m) + m * d + m, muls=m * d, divs=2 * m, transcendentals=m)
+    return Cost(adds=2 * folds(m, d) + m * d + m, muls=m * d, divs=2 * m, transcendentals=m)
 
 
 def normalize_channels(c: int, n: int, weight: Tensor, bias: Tensor) -> Cost:
@@ -99,13 +100,13 @@ def layer_norm_backward(
     if by_input:
         cost += Cost(
             muls=3 * m * d + (m * d if weight is not None else 0),
-            adds=2 * combined(m * d, m) + 2 * m * d,
+            adds=2 * folds(m, d) + 2 * m * d,
             divs=2 * m,
         )
     if by_weight:
-        cost += Cost(muls=m * d, adds=combined(m * d, d))
+        cost += Cost(muls=m * d, adds=folds(d, m))
     if by_bias:
-        cost += Cost(adds=combined(m * d, d))
+        cost += Cost(adds=folds(d, m))
     return cost
 
 
@@ -149,19 +150,19 @@ def group_norm_backward(
     by_input, by_weight, by_bias = output_mask
     cost = Cost()
     if by_input or by_weight:
-        cost += Cost(adds=b * c * n + combined(b * c * n, b * c), muls=b * c * n)
+        cost += Cost(adds=b * c * n + folds(b * c, n), muls=b * c * n)
     if by_input or by_bias:
-        cost += Cost(adds=combined(b * c * n, b * c))
+        cost += Cost(adds=folds(b * c, n))
     if by_input:
         cost += Cost(
-            adds=2 * combined(b * c, m) + 2 * b * c * n,
+            adds=2 * folds(m, c // group) + 2 * b * c * n,
             muls=(3 * b * c if weight is not None else 0) + 4 * m + 2 * b * c * n,
             divs=2 * m,
         )
     if by_weight:
-        cost += Cost(muls=b * c, adds=combined(b * c, c))
+        cost += Cost(muls=b * c, adds=folds(c, b))
     if by_bias:
-        cost += Cost(adds=combined(b * c, c))
+        cost += Cost(adds=folds(c, b))
     return cost
 
 
@@ -176,7 +177,7 @@ def rms_norm(input: TensorSpec, normalized_shape: tuple[int, ...], weight: Tenso
     m, d = rows_of(input, normalized_shape)
     return Cost(
         muls=2 * m * d + (m * d if weight is not None else 0),
-        adds=combined(m * d, m) + m,
+        adds=folds(m, d) + m,
         divs=m,
         transcendentals=m,
     )
@@ -199,11 +200,11 @@ def rms_norm_backward(
     if by_input:
         cost += Cost(
             muls=3 * m * d + (m * d if weight is not None else 0),
-            adds=combined(m * d, m) + m * d,
+            adds=folds(m, d) + m * d,
             divs=m,
         )
     if by_weight:
-        cost += Cost(muls=m * d, adds=combined(m * d, d))
+        cost += Cost(muls=m * d, adds=folds(d, m))
     return cost
 
 
@@ -225,7 +226,7 @@ def weight_norm(v: TensorSpec, dim: int) -> Cost:
     Example: (3, 4) along 0: 24 muls, 9 adds, 3 divs, 3 sqrt.
     """
     m, d = slices(v, dim)
-    return Cost(muls=2 * m * d, adds=combined(m * d, m), divs=m, transcendentals=m)
+    return Cost(muls=2 * m * d, adds=folds(m, d), divs=m, transcendentals=m)
 
 
 @rules.formula(aten._weight_norm_interface_backward.default)
@@ -236,7 +237,7 @@ def weight_norm_backward(saved_v: TensorSpec, dim: int) -> Cost:
     Example: (3, 4) along 0: 36 muls, 9 + 12 adds, 9 divs.
     """
     m, d = slices(saved_v, dim)
-    return Cost(muls=3 * m * d, adds=combined(m * d, m) + m * d, divs=3 * m)
+    return Cost(muls=3 * m * d, adds=folds(m, d) + m * d, divs=3 * m)
 
 
 @rules.formula(aten.renorm.default)

@@ -10,8 +10,8 @@ import math
 import torch
 
 from flopdispatch.cost import Cost
+from flopdispatch.formulas.folds import folds
 from flopdispatch.formulas.operators import overloads
-from flopdispatch.formulas.reduction import combined
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
 
@@ -36,8 +36,8 @@ def softmax_rows(r: int, n: int) -> Cost:
     Counts, for a row: n − 1 comparisons; n subtractions; n exp; n − 1 additions; n divisions.
     """
     return Cost(
-        comparisons=combined(r * n, r),
-        adds=r * n + combined(r * n, r),
+        comparisons=folds(r, n),
+        adds=r * n + folds(r, n),
         transcendentals=r * n,
         divs=r * n,
     )
@@ -48,7 +48,7 @@ def softmax_backward_rows(r: int, n: int) -> Cost:
 
     Counts, for a row: n products and n − 1 additions for the sum; n subtractions; n products.
     """
-    return Cost(muls=2 * r * n, adds=r * n + combined(r * n, r))
+    return Cost(muls=2 * r * n, adds=r * n + folds(r, n))
 
 
 @rules.formula(aten._softmax.default, *overloads("_safe_softmax.default"))
@@ -95,8 +95,8 @@ def log_softmax(self: TensorSpec, dim: int) -> Cost:
     """
     r, n = rows_of(self, dim)
     return Cost(
-        comparisons=combined(r * n, r),
-        adds=2 * r * n + combined(r * n, r),
+        comparisons=folds(r, n),
+        adds=2 * r * n + folds(r, n),
         transcendentals=r * n + r,
     )
 
@@ -109,7 +109,7 @@ def log_softmax_backward(output: TensorSpec, dim: int) -> Cost:
     Example: (2, 3) along 1 is 6 muls, 10 adds, 6 exp.
     """
     r, n = rows_of(output, dim)
-    return Cost(adds=combined(r * n, r) + r * n, transcendentals=r * n, muls=r * n)
+    return Cost(adds=folds(r, n) + r * n, transcendentals=r * n, muls=r * n)
 
 
 @rules.formula(aten.logsumexp.default)
@@ -124,7 +124,7 @@ def logsumexp(self: TensorSpec, dim: tuple[int, ...]) -> Cost:
     n = math.prod(size for d, size in enumerate(self.shape) if d in reduced)
     r = math.prod(size for d, size in enumerate(self.shape) if d not in reduced)
     return Cost(
-        comparisons=combined(r * n, r),
-        adds=r * n + combined(r * n, r) + r,
+        comparisons=folds(r, n),
+        adds=r * n + folds(r, n) + r,
         transcendentals=r * n + r,
     )
