@@ -1,0 +1,80 @@
+"""Language models counted on meta: MACs and how much memory that took.
+
+    python -m benchmarks.memory
+
+Each model is built and counted in a process of its own, so that each peak is its own. Exit
+code 1 if a figure differs from the one in the table of papers.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from tabulate import tabulate
+
+from benchmarks.language import LLAMA_3, gpt2, llama, tokens
+from benchmarks.zoo import rows
+from flopdispatch import count
+from flopdispatch.units import exact, si
+
+# What is counted: the name of its row in the table of papers, None where it has none.
+CASES = {
+    ("GPT-2 124M", 1024): "GPT-2 124M, T=1024 b=1 forward",
+    ("Llama-3 8B", 512): "Llama-3-8B fwd",
+    ("Llama-3 70B", 512): None,
+    ("Llama-3 405B", 512): "Llama-3.1-405B fwd",
+}
+HEADERS = ("model", "tokens", "parameters", "as float32", "comparable FLOPs", "in the table",
+           "seconds", "peak RSS", "before it was built")  # fmt: skip
+UNITS = {"FLOPs": 1, "GFLOPs": 10**9}
+
+
+def main() -> int:
+    """Print the table; 1 if a figure is not the published one."""
+    lines = []
+    wrong = 0
+    for (name, length), published in CASES.items():
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            params, flops, seconds, before, peak = pool.submit(measure, name, length).result()
+        figure = None if published is None else papers(published)
+        wrong += figure not in (None, flops)
+        lines.append(
+            (name, length, exact(params), si(4 * params, "B"), exact(flops),
+             {None: "", flops: "equal"}.get(figure, f"{figure:,}" if figure else ""),
+             f"{seconds:.1f}", si(peak, "B"), si(before, "B"))
+        )  # fmt: skip
+    print(tabulate(lines, HEADERS, disable_numparse=True))
+    return 1 if wrong else 0
+
+
+def measure(name: str, length: int) -> tuple[int, int, float, int, int]:
+    """Parameters, FLOPs, seconds, and the peak memory in bytes before and after."""
+    before = peak_rss()
+    begin = time.perf_counter()
+    family, _, size = name.partition(" ")
+    model = gpt2() if family == "GPT-2" else llama(LLAMA_3[size])
+    profile = count(model, tokens(length))
+    seconds = time.perf_counter() - begin
+    return profile.params, profile.comparable_flops, seconds, before, peak_rss()
+
+
+def peak_rss() -> int:
+    """The most memory that this process has held, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def papers(model: str) -> int:
+    """The table's figure in FLOPs, exactly."""
+    (row,) = [row for row in rows("papers") if row["model"] == model]
+    whole, _, fraction = row["published"].partition(".")
+    digits = len(str(UNITS[row["unit"]])) - 1
+    return int(whole + fraction.ljust(digits, "0"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
