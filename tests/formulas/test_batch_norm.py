@@ -8,15 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas import default_registry
 from flopdispatch.formulas.batch_norm import rules
 from flopdispatch.formulas.operators import overloads
-from flopdispatch.spec import OpCall, TensorSpec, spec
+from flopdispatch.spec import TensorSpec, spec
 from tests import oracles_batch_norm as loops
 from tests.oracles import Tally
 from tests.oracles_batch_norm import channels_back, channels_first
 from tests.oracles_normalization import Row, back, flat, row_of, rows_of
-from tests.pricing import cost, price, scaled
+from tests.pricing import cost, cost_of_specs, price, scaled
 
 aten = torch.ops.aten
 f64 = torch.float64
@@ -180,7 +179,7 @@ ROWS: list[tuple[str, str, tuple[Any, ...], Cost]] = [
 def hand(operator: str, args: tuple[Any, ...]) -> Cost:
     """The operations of a call made up from specs: what runs on other devices only."""
     (overload,) = overloads(operator)
-    return default_registry().price(OpCall(overload, args, (), None)).cost.moving(0, 0)
+    return cost_of_specs(overload, *args, result=None)
 
 
 @pytest.mark.parametrize(("why", "op", "args", "expected"), ROWS)

@@ -8,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas import default_registry
 from flopdispatch.formulas.normalization import rules
 from flopdispatch.formulas.operators import overloads
-from flopdispatch.spec import OpCall, spec
+from flopdispatch.spec import spec
 from tests import oracles_normalization as loops
 from tests.oracles import Tally
 from tests.oracles_normalization import back, flat, row_of, rows_of
-from tests.pricing import cost, price, scaled
+from tests.pricing import cost, cost_of_specs, price, scaled
 
 aten = torch.ops.aten
 f64 = torch.float64
@@ -118,7 +117,7 @@ ROWS: list[tuple[str, str, tuple[Any, ...], Cost]] = [
 def hand(operator: str, args: tuple[Any, ...]) -> Cost:
     """The operations of a call made up from specs: what runs on other devices only."""
     (overload,) = overloads(operator)
-    return default_registry().price(OpCall(overload, args, (), None)).cost.moving(0, 0)
+    return cost_of_specs(overload, *args, result=None)
 
 
 @pytest.mark.parametrize(("why", "op", "args", "expected"), ROWS)
