@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas import matmul, matmul_scaled
+from flopdispatch.formulas import matmul
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.spec import spec
 from tests import oracles, oracles_matmul
@@ -18,7 +18,6 @@ aten = torch.ops.aten
 f64 = torch.float64
 bf16 = torch.bfloat16
 int8 = torch.int8
-f8 = torch.float8_e4m3fn
 
 size = st.integers(1, 4)
 factor = st.sampled_from([0, 1, 0.5, -2])
@@ -174,13 +173,6 @@ ROWS: list[tuple[str, str, tuple[Any, ...], dict[str, Any], Cost]] = [
         {},
         Cost(muls=30, macs=120),
     ),
-    (
-        "4·16 outputs of 32 terms, each scaled",
-        "_weight_int8pack_mm.default",
-        (ones(4, 32, dtype=bf16), ones(16, 32, dtype=int8), ones(16, dtype=bf16)),
-        {},
-        Cost(macs=2048, muls=64),
-    ),
 ]
 
 # The same, with the result, for operators that have no kernel here.
@@ -274,98 +266,14 @@ SPEC_ROWS: list[tuple[str, str, tuple[Any, ...], dict[str, Any], Any, Cost]] = [
         Cost(macs=120),
     ),
     (
-        "a scale for a and one for b: two muls for each of 6 outputs",
-        "_scaled_mm.default",
-        (spec(2, 4, dtype=f8), spec(4, 3, dtype=f8), spec(), spec()),
+        "5 rows of 4 by (4, 8), and an add for each of 40 outputs",
+        "_grouped_mm.default",
+        (spec(5, 4), spec(2, 4, 8), spec(2), spec(8)),
         {},
-        spec(2, 3, dtype=bf16),
-        Cost(macs=24, muls=12),
-    ),
-    (
-        "a third scale, and the bias",
-        "_scaled_mm.default",
-        (spec(2, 4, dtype=f8), spec(4, 3, dtype=f8), spec(), spec(), spec(3), spec()),
-        {},
-        spec(2, 3, dtype=bf16),
-        Cost(macs=24, muls=18, adds=6),
-    ),
-    (
-        "two scales for a, one for b: three muls for each of 6 outputs",
-        "_scaled_mm_v2.default",
-        (
-            *(spec(2, 4, dtype=f8), spec(4, 3, dtype=f8)),
-            *((spec(), spec()), (), ()),
-            *((spec(),), (), ()),
-            *(spec(3), bf16),
-        ),
-        {},
-        spec(2, 3, dtype=bf16),
-        Cost(macs=24, muls=18, adds=6),
-    ),
-    (
-        "as scaled; 6 adds and 6 muls by beta",
-        "_scaled_addmm.default",
-        (
-            *(spec(2, 3), spec(2, 4, dtype=f8), spec(4, 3, dtype=f8)),
-            *((spec(),), (), ()),
-            *((spec(),), (), ()),
-        ),
-        {"beta": 2},
-        spec(2, 3, dtype=bf16),
-        Cost(macs=24, muls=12 + 6, adds=6),
-    ),
-    (
-        "5 rows of 4 by (4, 8): 160 MACs; two muls for each of 40 outputs",
-        "_scaled_grouped_mm.default",
-        (spec(5, 4, dtype=f8), spec(2, 4, 8, dtype=f8), spec(5), spec(2, 8), spec(2)),
-        {},
-        spec(5, 8, dtype=bf16),
-        Cost(macs=160, muls=80),
-    ),
-    (
-        "two scales for b, one for a; and the bias",
-        "_scaled_grouped_mm_v2.default",
-        (
-            *(spec(5, 4, dtype=f8), spec(2, 4, 8, dtype=f8)),
-            *((spec(5),), (), ()),
-            *((spec(2, 8), spec()), (), ()),
-            *(spec(2), spec(8)),
-        ),
-        {},
-        spec(5, 8, dtype=bf16),
-        Cost(macs=160, muls=120, adds=40),
-    ),
-    *(
-        (
-            "3·32 weights times a scale, plus a zero; 2·3 outputs of 32 terms",
-            f"_weight_int4pack_mm{variant}.default",
-            (spec(2, 32, dtype=bf16), spec(3, 16, dtype=torch.uint8), 32, *scales),
-            {},
-            spec(2, 3, dtype=bf16),
-            Cost(macs=192, muls=96, adds=96),
-        )
-        for variant, scales in (
-            ("", (spec(1, 3, 2, dtype=bf16),)),
-            ("_for_cpu", (spec(1, 3, 2, dtype=bf16),)),
-            ("_with_scales_and_zeros", (spec(1, 3, dtype=bf16), spec(1, 3, dtype=bf16))),
-        )
+        spec(5, 8),
+        Cost(macs=160, adds=40),
     ),
 ]
-
-if matmul_scaled.PACKED is not None:
-    SPEC_ROWS.append(
-        (
-            "each of 2 packed elements holds two 4-bit floats: 2·3 outputs of 4 terms",
-            "_scaled_mm.default",
-            (
-                *(spec(2, 2, dtype=matmul_scaled.PACKED), spec(2, 3, dtype=matmul_scaled.PACKED)),
-                *(spec(), spec()),
-            ),
-            {},
-            spec(2, 3, dtype=bf16),
-            Cost(macs=24, muls=12),
-        )
-    )
 
 
 def overload_of(name: str) -> Any:
@@ -389,12 +297,7 @@ def test_hand_arithmetic_from_specs(
 
 def test_every_rule_has_a_row() -> None:
     rows = {row[1] for row in ROWS} | {row[1] for row in SPEC_ROWS}
-    rules = [*matmul.rules, *matmul_scaled.rules]
-    assert {str(rule.overload).removeprefix("aten.") for rule in rules} <= rows
-
-
-def test_all_are_one_family() -> None:
-    assert {rule.family for rule in [*matmul.rules, *matmul_scaled.rules]} == {"matmul"}
+    assert {str(rule.overload).removeprefix("aten.") for rule in matmul.rules} <= rows
 
 
 def test_complex_products_count_four_real_ones() -> None:
