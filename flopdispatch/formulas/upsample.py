@@ -112,7 +112,7 @@ def axis_taps(size: int, outputs: int, width: int, align_corners: bool, scale: f
     reach = width / 2 * max(step, 1.0)
     middles = (step * (i + 0.5) for i in range(outputs))
     return sum(
-        min(int(middle + reach + 0.5), size) - max(int(middle - reach + 0.5), 0)
+        max(min(int(middle + reach + 0.5), size) - max(int(middle - reach + 0.5), 0), 0)
         for middle in middles
     )
 
