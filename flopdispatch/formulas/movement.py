@@ -45,7 +45,9 @@ METADATA = """
     _assert_tensor_metadata.default _assert_scalar.default _functional_assert_scalar.default
     sym_constrain_range.default sym_constrain_range_for_size.default
     _functional_sym_constrain_range.default _functional_sym_constrain_range_for_size.default
-    _make_dep_token.default _print.default _fused_sdp_choice.default
+    profiler::_record_function_enter.default profiler::_record_function_enter_new.default
+    profiler::_record_function_exit.default profiler::_record_function_exit._RecordFunction
+    _make_dep_token.default _print.default
     _use_cudnn_ctc_loss.default _use_cudnn_ctc_loss.Tensor
     size.default size.int stride.default stride.int storage_offset.default numel.default
     dim.default sym_size.default sym_size.int sym_stride.default sym_stride.int
@@ -108,7 +110,7 @@ rules.zero(aten.fill.Tensor, nbytes=fill_bytes)
 # Copies, casts and rearrangements: the operands are read, the result written.
 COPIES = """
     _to_copy.default _to_copy.out clone.default _lazy_clone.default _pin_memory.default _reshape_copy.default
-    _copy_from_and_resize.default cat.default stack.default _stack.default _chunk_cat.default
+    _copy_from.default _copy_from_and_resize.default cat.default stack.default _stack.default _chunk_cat.default
     block_diag.default constant_pad_nd.default reflection_pad1d.default
     reflection_pad2d.default reflection_pad3d.default replication_pad1d.default
     replication_pad2d.default replication_pad3d.default repeat.default
@@ -140,13 +142,6 @@ def copy_bytes(src: TensorSpec, result: TensorSpec) -> tuple[int, int]:
 
 rules.zero(aten.copy.default, aten.copy_.default, nbytes=copy_bytes)
 
-
-def copy_from_bytes(self: TensorSpec, result: TensorSpec) -> tuple[int, int]:
-    """The source is read, the target only written."""
-    return size(self), size(result)
-
-
-rules.zero(aten._copy_from.default, nbytes=copy_from_bytes)
 
 # Copies of a part: only that is read.
 PARTS = """

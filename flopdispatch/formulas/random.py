@@ -17,6 +17,9 @@ FILLS = """
     randint_like.generator randint_like.low_generator_dtype randperm.default randperm.generator
     rand.out randn.out randint.out randint.low_out randperm.out randperm.generator_out
     rand_like.out randn_like.out randint_like.out randint_like.low_dtype_out
+    rand.generator_out randn.generator_out randint.generator_out randint.low_generator_out
+    rand_like.generator_out randn_like.generator_out randint_like.generator_out
+    randint_like.low_generator_dtype_out
     bernoulli.p uniform.default normal_.default normal_functional.default normal.float_float
     normal.float_float_out normal.out exponential.default geometric.default cauchy.default
     log_normal.default random.default random.from random.to
@@ -31,6 +34,7 @@ DRAWS = """
     normal.Tensor_float normal.float_Tensor normal.Tensor_Tensor
     _standard_gamma.default _sample_dirichlet.default
     randint_like.Tensor randint_like.Tensor_generator
+    randint_like.Tensor_out randint_like.Tensor_generator_out
     _philox_key_split.default _philox_key_fold_in.default _philox_key_fold_in.Tensor
     _cudnn_init_dropout_state.default
 """
