@@ -12,7 +12,9 @@ from torch.utils._pytree import tree_leaves
 from flopdispatch.capture.private import (
     current_graph_task,
     has_own_kernel,
+    hidden_from_compiler,
     is_composite,
+    is_jagged,
     run_composite,
 )
 from flopdispatch.capture.recording import Recording, careful_key, key_of
@@ -27,7 +29,7 @@ class RecordingMode(TorchDispatchMode):
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         # The wrapper that this declines imports torch._dynamo at the first operator (seconds)
-        # and costs at every one.
+        # and costs at every one; hidden_from_compiler does what it is for.
         return False
 
     def __init__(self, recording: Recording, tracker: ScopeTracker) -> None:
@@ -35,9 +37,12 @@ class RecordingMode(TorchDispatchMode):
         self.recording = recording
         self.tracker = tracker
 
+    @hidden_from_compiler
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if types and any(map(is_jagged, types)):
+            return NotImplemented  # its sizes are inside: it runs, and its operators come here
         tracker = self.tracker
         bucket = tracker.bucket if current_graph_task() < 0 else tracker.backward_bucket()
         try:

@@ -6,10 +6,13 @@ backward operators belong to the block instead of to a module.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _nothing() -> None:
@@ -18,6 +21,14 @@ def _nothing() -> None:
 
 def _never() -> int:
     return -1
+
+
+def _no() -> bool:
+    return False
+
+
+def _same(count: int) -> int:
+    return count
 
 
 # The sequence number that the next autograd node made in this thread will get.
@@ -31,6 +42,31 @@ current_node: Callable[[], Any] = getattr(torch._C, "_current_autograd_node", _n
 # The number of the backward running in this thread, -1 outside of one.
 current_graph_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", _never)
 
+# How many frames torch.compile(fullgraph=True) has compiled, -1 where nobody asks; sets it and
+# returns what it was. Where it isn't -1, a call that compiles nothing is no error: under a
+# dispatch mode torch.compile runs its function as it is.
+compiled_frames: Callable[[int], int] = getattr(
+    getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None),
+    "set_fullgraph_compiled_frame_count",
+    _same,
+)
+
+# Whether torch.jit.trace is watching: it would write what we ask of a tensor into its graph.
+is_traced: Callable[[], bool] = getattr(torch._C, "_is_tracing", _no)
+
+
+def hidden_from_compiler(function: Function) -> Function:
+    """The same function, which torch.compile leaves alone, and all that it calls.
+
+    `torch._dynamo.disable` does this too, but takes seconds to import and time at each call.
+    """
+    frames = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)
+    strategy = getattr(frames, "_FrameExecStrategy", None)
+    if frames is not None and strategy is not None:
+        skip = frames._FrameAction.SKIP
+        frames.set_code_exec_strategy(function.__code__, strategy(skip, skip))
+    return function
+
 
 def sequence_number(node: Any) -> int:
     """The number that a node got when the forward made it; huge for AccumulateGrad."""
@@ -39,9 +75,11 @@ def sequence_number(node: Any) -> int:
 
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+_META = torch._C.DispatchKey.Meta
+_DEVICES = (torch._C.DispatchKey.CPU, torch._C.DispatchKey.CUDA)
 _BACKENDS = [
     getattr(torch._C.DispatchKey, name)
-    for name in ("CPU", "CUDA", "Meta", "MPS", "XPU", "NestedTensorCPU", "NestedTensorCUDA",
+    for name in ("CPU", "CUDA", "MPS", "XPU", "NestedTensorCPU", "NestedTensorCUDA",
                  "SparseCPU", "SparseCUDA", "SparseCsrCPU", "SparseCsrCUDA", "MkldnnCPU",
                  "QuantizedCPU", "QuantizedCUDA")
     if hasattr(torch._C.DispatchKey, name)
@@ -54,15 +92,25 @@ def is_composite(overload: Any) -> bool:
 
 
 def has_own_kernel(overload: Any, tensors: list[torch.Tensor]) -> bool:
-    """Whether the tensors' backend has its own kernel for a composite operator."""
+    """Whether the tensors' backend has its own kernel for a composite operator.
+
+    Meta goes by the devices that it stands for: it has Python kernels for composite operators
+    (dropout, `upsample_*.vec`) that no device has one for.
+    """
     keys = [torch._C._dispatch_keys(tensor) for tensor in tensors]
     return any(
         overload.has_kernel_for_dispatch_key(backend)
         for backend in _BACKENDS
-        if any(key.has(backend) for key in keys)
+        if any(key.has(backend) or (key.has(_META) and backend in _DEVICES) for key in keys)
     )
 
 
 def run_composite(overload: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run the composite kernel: the path that eager takes where no mode is active."""
     return overload._op_dk(_COMPOSITE, *args, **kwargs)
+
+
+def is_jagged(kind: type) -> bool:
+    """Whether tensors of this class are ragged, their sizes known to the tensors inside only."""
+    module = sys.modules.get("torch.nested._internal.nested_tensor")  # not loaded before use
+    return module is not None and issubclass(kind, getattr(module, "NestedTensor", ()))

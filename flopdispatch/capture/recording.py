@@ -63,11 +63,13 @@ def careful_key(value: Any) -> Key:
             stride = tuple(value.stride())
         except Exception:  # sparse and nested layouts have none
             stride = None
+        shape: Any = torch.Size(())
         try:
             shape = torch.Size(value.shape)
-            hash((shape, stride))
-        except Exception:  # sizes that are not integers (ragged, symbolic)
+        except Exception:  # nested, in strided layout
             shape, stride = torch.Size((value.numel(),)), None
+        if not all(type(size) is int for size in (*shape, *(stride or ()))):
+            shape, stride = _hints(shape), stride and tuple(_hints(stride))
         return (shape, stride, value.dtype, value.device)
     if isinstance(value, list | tuple):
         return tuple([careful_key(item) for item in value])
@@ -80,6 +82,11 @@ def careful_key(value: Any) -> Key:
     kind = type(value)
     text = str(value) if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool) else ""
     return ByText(f"{kind.__module__}.{kind.__qualname__}", text)
+
+
+def _hints(sizes: Any) -> torch.Size:
+    """Symbolic sizes as the integers that they stand for now, adding no guard on them."""
+    return torch.Size(size if type(size) is int else size.node.hint for size in sizes)
 
 
 def value_of(key: Key) -> Any:

@@ -28,8 +28,11 @@ from torch.optim.optimizer import (
 from torch.utils.weak import WeakIdKeyDictionary
 
 from flopdispatch.capture.private import (
+    compiled_frames,
     current_graph_task,
     current_node,
+    hidden_from_compiler,
+    is_traced,
     next_sequence_number,
     sequence_number,
 )
@@ -138,6 +141,7 @@ class ScopeTracker:
         self.last: tuple[int | None, Bucket] = (None, self.bucket)
         self.thread = threading.get_ident()
         self.handles: list[Any] = []
+        self.compiled = -1
         self.identities: Any = WeakIdKeyDictionary()  # a number for each parameter
         self.numbers = itertools.count()  # one that is gone never gives its number to another
         self.tops: list[Scope] = []  # modules reached from no other, still to be described
@@ -146,6 +150,7 @@ class ScopeTracker:
     def __enter__(self) -> ScopeTracker:
         self.thread = threading.get_ident()
         self.note()
+        self.compiled = compiled_frames(0)
         self.handles = [
             register_module_forward_pre_hook(self.before_forward),
             register_module_forward_hook(self.after_forward, always_call=True),
@@ -158,10 +163,12 @@ class ScopeTracker:
         for handle in self.handles:
             handle.remove()
         self.handles = []
+        compiled_frames(self.compiled)
         self.describe()
 
     # The forward
 
+    @hidden_from_compiler
     def before_forward(self, module: nn.Module, inputs: Any) -> None:
         """A module begins: its scope is the present one."""
         if threading.get_ident() != self.thread:
@@ -183,6 +190,7 @@ class ScopeTracker:
         self.bucket = scope.bucket(phase)
         self.note()
 
+    @hidden_from_compiler
     def after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """A module ends, by return or by exception."""
         if threading.get_ident() != self.thread:
@@ -192,7 +200,7 @@ class ScopeTracker:
         ended = -1
         while ended != id(module):
             ended, self.current, self.bucket, self.phase = self.stack.pop()
-        if not self.stack:
+        if not self.stack and not is_traced():
             self.describe()
         self.note()
 
@@ -227,6 +235,7 @@ class ScopeTracker:
 
     # The optimizer
 
+    @hidden_from_compiler
     def before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         """An optimizer's step begins."""
         if threading.get_ident() == self.thread and self.phase != OPTIMIZER:
@@ -235,6 +244,7 @@ class ScopeTracker:
             self.current, self.phase = self.block, OPTIMIZER
             self.bucket = self.block.bucket(OPTIMIZER)
 
+    @hidden_from_compiler
     def after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         """An optimizer's step ends; one that a subclass's step calls has marks of its own."""
         if threading.get_ident() == self.thread:
