@@ -443,6 +443,16 @@ def test_all_devices_agree(mode: int, options: dict[str, Any]) -> None:
     assert meta_back.muls == cpu_back.muls == cuda_back.muls
 
 
+@pytest.mark.parametrize("mode", [RELU, TANH, LSTM, GRU])
+def test_grad_mode_does_not_matter(mode: int) -> None:
+    net, totals = module(mode, 8, 16, 2), []
+    for context in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with context(), Dispatched() as calls:
+            net(X)
+        totals.append(calls.total())
+    assert totals[0] == totals[1] == totals[2]
+
+
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_projected_outputs_agree_on_all_devices() -> None:
     net, (cpu, cpu_back) = runs(LSTM, "cpu", {"proj_size": 4})
