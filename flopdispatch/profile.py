@@ -21,8 +21,9 @@ from flopdispatch.spec import OpCall
 
 FORMAT = "flopdispatch-profile/1"
 
-# The families that papers, fvcore and torch.utils.flop_counter count.
-COMPARABLE = ("matmul", "convolution", "attention")
+# The families that papers, fvcore and torch.utils.flop_counter count. Fused recurrent kernels
+# are among them because the matrix products that they stand for are.
+COMPARABLE = ("matmul", "convolution", "attention", "rnn")
 
 Name = TypeVar("Name")
 
@@ -143,7 +144,7 @@ class Profile:
 
     @property
     def comparable_flops(self) -> int:
-        """Twice the MACs of matmul, convolution and attention: what papers and torch count."""
+        """Twice the MACs of matrix products, convolutions and attention: what papers count."""
         families = self.by_family()
         return 2 * sum(families[name].macs for name in COMPARABLE if name in families)
 

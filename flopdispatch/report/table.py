@@ -70,11 +70,14 @@ def _line(label: str, row: DisplayRow, whole: Cost) -> list[str]:
 def footer(profile: Profile) -> list[str]:
     """What a reader of the table has to know: exact totals, convention, what is missing."""
     total = profile.total
+    families = [name for name in COMPARABLE if name in profile.by_family()]
     lines = [
         f"Total: {exact(profile.params)} parameters, {exact(total.macs)} MACs, "
         f"{exact(total.flops)} FLOPs, {si(total.nbytes, 'B')} read and written",
-        f"2 x MACs of {', '.join(COMPARABLE)}: {exact(profile.comparable_flops)} FLOPs",
     ]
+    if families:
+        figure = exact(profile.comparable_flops)
+        lines.append(f"2 x MACs of {', '.join(families)}: {figure} FLOPs")
     beside = [
         f"{si(number)} {name}"
         for number, name in (
