@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test check test-oldest agreement bench docs format clean
+.PHONY: demo test check test-oldest agreement bench peers docs format clean
 
 demo: $(VENV)/.zoo
 	$(BIN)/python -m flopdispatch
@@ -33,6 +33,10 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.memory
 
+# What the other tools say of the same models.
+peers: $(VENV)/.peers
+	$(BIN)/python -m benchmarks.peers
+
 docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py
 
@@ -41,7 +45,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 # Each stamp is one extra installed; an edit of the project file or the pins installs again.
-$(VENV)/.zoo $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml $(PINS) | $(BIN)/python
+$(VENV)/.zoo $(VENV)/.test $(VENV)/.dev $(VENV)/.peers: $(VENV)/.%: pyproject.toml $(PINS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(PINS) -e ".[$*]"
 	touch $@
 

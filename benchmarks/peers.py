@@ -35,14 +35,14 @@ def ours(model: nn.Module, x: torch.Tensor) -> int:
     """MACs of matmul, convolution and attention."""
     with FlopCounter(display=False) as counter:
         model(x)
-    return counter.profile.comparable_flops // 2
+    return int(counter.profile.comparable_flops) // 2
 
 
 def torch_counter(model: nn.Module, x: torch.Tensor) -> int:
     """torch.utils.flop_counter, halved."""
     with FlopCounterMode(display=False) as counter:
         model(x)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def fvcore(model: nn.Module, x: torch.Tensor) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -40,8 +41,8 @@ def family_section(name: str) -> str:
         operators = ", ".join(f"`{short(rule)}`" for rule in counted)
         estimates = {rule.estimate for rule in counted if rule.estimate}
         notes = [f"*Estimate: {estimate}.*" for estimate in sorted(estimates)]
-        body = "\n".join([text.replace("\n", "  \n"), *notes])
-        parts.append(f"**{operators}**  \n{body}")
+        lines = [re.sub(r"(?<!\n)\n(?=[A-Z]\w+: )", "  \n", text), *notes]
+        parts.append(f"**{operators}**  \n" + "  \n".join(lines))
     zeros = sorted(short(rule) for rule in rules if rule.formula is None)
     if zeros:
         parts.append("Declared zero: " + ", ".join(f"`{zero}`" for zero in zeros) + ".")
