@@ -168,6 +168,24 @@ ROWS: list[tuple[str, str, tuple[Any, ...], Cost]] = [
         Cost(adds=3 * (7 + 8 + 7), muls=3 * (8 + 1)),
     ),
     (
+        "the weight alone: deviations, one sum of products, invstd",
+        "batch_norm_backward_reduce.default",
+        (x, x, v, v, v, False, True, False),
+        Cost(adds=3 * (8 + 7), muls=3 * (8 + 1)),
+    ),
+    (
+        "the bias alone: one sum",
+        "batch_norm_backward_reduce.default",
+        (x, x, v, v, v, False, False, True),
+        Cost(adds=3 * 7),
+    ),
+    (
+        "the input alone: both sums",
+        "batch_norm_backward_reduce.default",
+        (x, x, v, v, v, True, False, False),
+        Cost(adds=3 * (7 + 8 + 7), muls=3 * 8),
+    ),
+    (
         "3 subtractions and 2 products an element; a channel: k, the scale, two divisions",
         "batch_norm_backward_elemt.default",
         (x, x, v, v, v, v, v, spec(1, dtype=torch.int32)),

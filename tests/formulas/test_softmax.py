@@ -34,6 +34,18 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
     ("masking selects", aten._masked_softmax.default, (x23, no_mask, 1), FORWARD),
     ("without a dim: the last", aten._masked_softmax.default, (x23, no_mask), FORWARD),
     (
+        "along 0: 3 rows of 2",
+        aten._masked_softmax.default,
+        (x23, no_mask, 0),
+        Cost(comparisons=3, adds=3 * (2 + 1), transcendentals=6, divs=6),
+    ),
+    (
+        "along 0: 3 rows of 2",
+        aten._masked_softmax_backward.default,
+        (x23, x23, no_mask, 0),
+        Cost(muls=6 + 6, adds=3 * 1 + 6),
+    ),
+    (
         "along 0: 3 rows of 2: one comparison, 2 subtractions, 2 exp, one addition, 2 divisions",
         aten._softmax.default,
         (x23, 0, False),
