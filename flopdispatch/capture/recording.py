@@ -46,7 +46,10 @@ def key_of(value: Any, tensor: Any = torch.Tensor, parameter: Any = torch.nn.Par
     """The key of one argument or result."""
     kind = type(value)
     if kind is tensor or kind is parameter:
-        return (value.shape, value.stride(), value.dtype, value.device)
+        stride = value.stride()
+        if 0 in stride:  # expanded, or sparse: a sparse tensor's strides are zeros
+            return careful_key(value)
+        return (value.shape, stride, value.dtype, value.device)
     if kind in _PLAIN:
         return value
     if kind is list or kind is tuple:
@@ -60,12 +63,11 @@ def careful_key(value: Any) -> Key:
     """The key of anything: subclasses of Tensor, tensors without strides, unknown objects."""
     if isinstance(value, torch.Tensor):
         try:
-            stride = tuple(value.stride())
-        except Exception:  # sparse and nested layouts have none
+            stride = tuple(value.stride()) if value.layout is torch.strided else None
+        except Exception:  # nested tensors have none
             stride = None
-        shape: Any = torch.Size(())
         try:
-            shape = torch.Size(value.shape)
+            shape: Any = torch.Size(value.shape)
         except Exception:  # nested, in strided layout
             shape, stride = torch.Size((value.numel(),)), None
         if not all(type(size) is int for size in (*shape, *(stride or ()))):
