@@ -16,7 +16,7 @@ from flopdispatch.spec import TensorSpec
 aten = torch.ops.aten
 rules = Registry("embedding")
 
-BAG_SUM, BAG_MEAN, BAG_MAX = 0, 1, 2
+BAG_MEAN, BAG_MAX = 1, 2  # at::native::EmbeddingBagMode; 0 is the sum
 Results = tuple[TensorSpec, ...]
 
 

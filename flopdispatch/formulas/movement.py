@@ -38,7 +38,8 @@ METADATA = """
     set_.default set_.source_Storage set_.source_Storage_storage_offset set_.source_Tensor
     set_.source_Tensor_storage_offset set.default set.source_Storage
     set.source_Storage_storage_offset set.source_Tensor _resize_output.default
-    resize_as_sparse.default sparse_resize.default shallow_copy_data_.default _coalesced.default resize_as_sparse_.default
+    resize_as_sparse.default sparse_resize.default shallow_copy_data_.default _coalesced.default
+    resize_as_sparse_.default
     sparse_resize_.default
     record_stream.default is_same_size.default is_set_to.default is_pinned.default
     _has_same_storage_numel.default _has_compatible_shallow_copy_type.default
@@ -109,8 +110,9 @@ rules.zero(aten.fill.Tensor, nbytes=fill_bytes)
 
 # Copies, casts and rearrangements: the operands are read, the result written.
 COPIES = """
-    _to_copy.default _to_copy.out clone.default _lazy_clone.default _pin_memory.default _reshape_copy.default
-    _copy_from.default _copy_from_and_resize.default cat.default stack.default _stack.default _chunk_cat.default
+    _to_copy.default _to_copy.out clone.default _lazy_clone.default _pin_memory.default
+    _reshape_copy.default _copy_from.default _copy_from_and_resize.default cat.default
+    stack.default _stack.default _chunk_cat.default
     block_diag.default constant_pad_nd.default reflection_pad1d.default
     reflection_pad2d.default reflection_pad3d.default replication_pad1d.default
     replication_pad2d.default replication_pad3d.default repeat.default

@@ -218,7 +218,7 @@ def linalg_vector_norm(self: TensorSpec, ord: Number, result: TensorSpec) -> Cos
 )
 def norm(self: TensorSpec, p: Number | None, result: TensorSpec) -> Cost:
     """The p-norm, as `linalg_vector_norm`."""
-    return linalg_vector_norm(self, 2 if p is None else p, result)
+    return p_norm(self.numel, result.numel, p, self.dtype.is_complex)
 
 
 @rules.formula(*overloads("linalg__powsum.default"), typed=False)

@@ -32,6 +32,8 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], int]] = [
     ("10 elements, 4 merges, 9 neighbours", aten._unique.default, (X,), 40 + 9),
     ("10 elements, 4 merges, 9 neighbours", aten._unique2.default, (X,), 40 + 9),
     ("5 columns, 3 merges, 4 neighbours, of 2", aten.unique_dim.default, (X, 1), (15 + 4) * 2),
+    ("2 rows, 1 merge, 1 neighbour, of 5", aten.unique_dim.default, (X, 0), (2 + 1) * 5),
+    ("1 neighbour of 5", aten.unique_dim_consecutive.default, (X, 0), 5),
     ("9 neighbours", aten.unique_consecutive.default, (X,), 9),
     ("4 neighbours of 2", aten.unique_consecutive.default, (X, False, False, 1), 8),
     ("4 neighbours of 2", aten.unique_dim_consecutive.default, (X, 1), 8),

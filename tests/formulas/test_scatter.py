@@ -126,6 +126,10 @@ OPTIONS: list[tuple[str, Any, tuple[Any, ...], dict[str, Any], Cost]] = [
      {"lengths": torch.tensor([2, 2])}, Cost(adds=6, divs=6)),
     ("2 segments of 2 lines of 3", aten.segment_reduce.default, (torch.rand(4, 3), "max"),
      {"lengths": torch.tensor([2, 2])}, Cost(comparisons=6)),
+    ("2 segments of 2 lines of 3", aten.segment_reduce.default, (torch.rand(4, 3), "min"),
+     {"lengths": torch.tensor([2, 2])}, Cost(comparisons=6)),
+    ("2 segments of 2 lines of 3", aten.segment_reduce.default, (torch.rand(4, 3), "prod"),
+     {"lengths": torch.tensor([2, 2])}, Cost(muls=6)),
 ]  # fmt: skip
 
 
