@@ -53,6 +53,12 @@ ROWS: list[tuple[str, str, tuple[Any, ...], Cost]] = [
         Cost(muls=8 + 4 * 8 + 8, adds=8 + 2 * 2 * 3 + 2 * 8 + 4 + 4, divs=2 * 2),
     ),
     (
+        "the weight alone: h and dy·h, 4 columns of 2",
+        "native_layer_norm_backward.default",
+        (x24, x24, (4,), x21, x21, x4, x4, (False, True, False)),
+        Cost(muls=8 + 8, adds=8 + 4),
+    ),
+    (
         "the bias alone: 4 sums of 2",
         "native_layer_norm_backward.default",
         (x24, x24, (4,), x21, x21, x4, x4, (False, False, True)),
@@ -76,6 +82,18 @@ ROWS: list[tuple[str, str, tuple[Any, ...], Cost]] = [
         ),
     ),
     (
+        "the weight alone: deviations 24, 8 sums of 3 products, D·rstd, 4 columns of 2",
+        "native_group_norm_backward.default",
+        (x243, x243, mean22, mean22, x4, 2, 4, 3, 2, (False, True, False)),
+        Cost(adds=24 + 8 * 2 + 4, muls=24 + 8),
+    ),
+    (
+        "the bias alone: 8 sums of 3, 4 columns of 2",
+        "native_group_norm_backward.default",
+        (x243, x243, mean22, mean22, x4, 2, 4, 3, 2, (False, False, True)),
+        Cost(adds=8 * 2 + 4),
+    ),
+    (
         "2 rows of 4: squares, rstd, weight; 3 adds and eps, one division, one rsqrt",
         "_fused_rms_norm.default",
         (x24, (4,), x4, 1e-5),
@@ -86,6 +104,12 @@ ROWS: list[tuple[str, str, tuple[Any, ...], Cost]] = [
         "_fused_rms_norm_backward.default",
         (x24, x24, (4,), x21, x4, BOTH),
         Cost(muls=8 + 4 * 8 + 8, adds=2 * (3 + 4) + 4, divs=2),
+    ),
+    (
+        "the weight alone: h and dy·h, 4 columns of 2",
+        "_fused_rms_norm_backward.default",
+        (x24, x24, (4,), x21, x4, (False, True)),
+        Cost(muls=8 + 8, adds=4),
     ),
     (
         "3 slices of 4: squares and 3 adds, sqrt, one division, 4 products",
