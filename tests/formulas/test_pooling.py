@@ -62,6 +62,12 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
         Cost(adds=2 * 5, divs=2),
     ),
     (
+        "one size for three dimensions: 1 output of 8 cells",
+        aten.avg_pool3d.default,
+        (ones(1, 2, 2, 2), [2]),
+        Cost(adds=7, divs=1),
+    ),
+    (
         "rows 5 to 3 in windows of 2, 3, 2; columns 4 to 2 in windows of 2, 2: 7·4 = 28 cells",
         aten._adaptive_avg_pool2d.default,
         (ones(1, 5, 4), [3, 2]),
@@ -80,10 +86,10 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
         Cost(adds=2 * (7 - 5), divs=10),
     ),
     (
-        "depth 4 to 2 in windows of 2, rows 2 to 1, columns 3 to 2 in windows of 2: 4·2·4 cells",
+        "depth 5 to 3 in windows of 2, 3, 2, rows 2 to 1, columns 3 to 2 in windows of 2: 7·2·4",
         aten._adaptive_avg_pool3d.default,
-        (ones(1, 1, 4, 2, 3), [2, 1, 2]),
-        Cost(adds=32 - 4, divs=4),
+        (ones(1, 1, 5, 2, 3), [3, 1, 2]),
+        Cost(adds=56 - 6, divs=6),
     ),
     (
         "6 gradients, each divided and added to 4 cells",
@@ -101,16 +107,34 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
         Cost(adds=12, divs=2),
     ),
     (
+        "one size for three dimensions: a gradient, divided and added to 8 cells",
+        aten.avg_pool3d_backward.default,
+        (ones(1, 1, 1, 1), ones(1, 2, 2, 2), [2], [2], [0], False, True, None),
+        Cost(adds=8, divs=1),
+    ),
+    (
+        "one size for both: a gradient, divided and added to 4 cells",
+        aten.avg_pool2d_backward.default,
+        (ones(1, 1, 1), ones(1, 2, 2), [2], [2], [0], False, True, None),
+        Cost(adds=4, divs=1),
+    ),
+    (
+        "one size for both: 1 output, the largest of 4",
+        aten.max_pool2d_with_indices.default,
+        (ones(1, 2, 2), [2]),
+        Cost(comparisons=3),
+    ),
+    (
         "6 gradients to the 28 cells of their windows",
         aten._adaptive_avg_pool2d_backward.default,
         (ones(1, 1, 3, 2), ones(1, 1, 5, 4)),
         Cost(adds=28, divs=6),
     ),
     (
-        "4 gradients to the 32 cells of their windows",
+        "6 gradients to the 56 cells of their windows",
         aten._adaptive_avg_pool3d_backward.default,
-        (ones(1, 1, 2, 1, 2), ones(1, 1, 4, 2, 3)),
-        Cost(adds=32, divs=4),
+        (ones(1, 1, 3, 1, 2), ones(1, 1, 5, 2, 3)),
+        Cost(adds=56, divs=6),
     ),
     (
         "12 outputs, the largest of 6 each",
@@ -137,10 +161,10 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
         Cost(comparisons=28 - 6),
     ),
     (
-        "32 cells in 4 windows",
+        "56 cells in 6 windows",
         aten.adaptive_max_pool3d.default,
-        (ones(1, 1, 4, 2, 3), [2, 1, 2]),
-        Cost(comparisons=32 - 4),
+        (ones(1, 1, 5, 2, 3), [3, 1, 2]),
+        Cost(comparisons=56 - 6),
     ),
     (
         "2·9 outputs, the largest of 4 each",
@@ -226,6 +250,20 @@ UNRUN: list[tuple[str, list[Any], tuple[Any, ...], TensorSpec, Cost]] = [
         (spec(1, 1, 2, 2, 3), (1, 2, 3)),
         spec(1, 1, 2, 1, 1),
         Cost(comparisons=10),
+    ),
+    (
+        "one size for both: an output, the largest of 4",
+        overloads("mkldnn_max_pool2d.default"),
+        (spec(1, 1, 2, 2), (2,)),
+        spec(1, 1, 1, 1),
+        Cost(comparisons=3),
+    ),
+    (
+        "one size for three dimensions: an output, the largest of 8",
+        overloads("mkldnn_max_pool3d.default"),
+        (spec(1, 1, 2, 2, 2), (2,)),
+        spec(1, 1, 1, 1, 1),
+        Cost(comparisons=7),
     ),
     (
         "28 cells in 6 windows",
