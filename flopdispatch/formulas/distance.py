@@ -85,26 +85,26 @@ def slopes(pairs: int, d: int, p: float) -> Cost:
 
 
 @rules.formula(aten._cdist_backward.default)
-def cdist_backward(grad_output: TensorSpec, x1: TensorSpec, p: float) -> Cost:
+def cdist_backward(x1: TensorSpec, p: float, cdist: TensorSpec) -> Cost:
     """The gradient by x1: over its partners, the sum of each pair's slope times its gradient.
 
-    Shapes: grad_output (..., p, r), x1 (..., p, d).
+    Shapes: cdist (..., p, r), x1 (..., p, d).
     Counts: the slopes, and d MACs per pair. p = 0 has no gradient.
     """
     if p == 0:
         return Cost()
-    pairs, d = grad_output.numel, x1.shape[-1]
+    pairs, d = cdist.numel, x1.shape[-1]
     return slopes(pairs, d, p) + Cost(macs=pairs * d)
 
 
 @rules.formula(aten._pdist_backward.default)
-def pdist_backward(grad_output: TensorSpec, self: TensorSpec, p: float) -> Cost:
+def pdist_backward(self: TensorSpec, p: float, pdist: TensorSpec) -> Cost:
     """The gradient by the rows: a pair's slope goes to one row and, negated, to the other.
 
-    Shapes: grad_output (n·(n − 1)/2), self (n, d).
+    Shapes: pdist (n·(n − 1)/2), self (n, d).
     Counts: the slopes; d muls by the pair's gradient and 2·d adds per pair.
     """
     if p == 0:
         return Cost()
-    pairs, d = grad_output.numel, self.shape[-1]
+    pairs, d = pdist.numel, self.shape[-1]
     return slopes(pairs, d, p) + Cost(muls=pairs * d, adds=2 * pairs * d)
