@@ -181,10 +181,9 @@ class Registry:
     def rule(self, overload: Any) -> Rule | None:
         """The rule of an overload, or of the functional one that it is a variant of."""
         if overload not in self._found:
-            found = self._own(overload)
-            if found is None:
-                twin = functional_twin(overload)
-                found = self._own(twin) if twin is not None else None
+            found, twin = self._own(overload), functional_twin(overload)
+            while found is None and twin is not None:  # view_copy.out, view_copy, view
+                found, twin = self._own(twin), functional_twin(twin)
             self._found[overload] = found
         return self._found[overload]
 

@@ -24,7 +24,7 @@ def functional_twin(overload: Any) -> Any | None:
         return None
     name = overload._schema.name.split("::")[1]
     wanted = _inputs(overload)
-    for twin_name in _functional_names(name):
+    for twin_name in _functional_names(name, overload._schema.is_mutable):
         packet = getattr(getattr(torch.ops, overload.namespace), twin_name, None)
         for candidate in _overloads(packet):
             if candidate is not overload and not candidate._schema.is_mutable:
@@ -86,8 +86,8 @@ def _element_kind(kind: str) -> str:
     return kind[len("List[") : -1] if kind.startswith("List[") else kind
 
 
-def _functional_names(name: str) -> list[str]:
-    names = [name]
+def _functional_names(name: str, mutable: bool) -> list[str]:
+    names = [name] if mutable else []  # the overload beside an `out=`
     if name.endswith("_") and not name.endswith("__"):
         names.append(name[:-1])
     if name.endswith("_copy"):
