@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from flopdispatch.formulas.operators import overloads
 from tests.oracles import Scalar, Tally, tensor_of
 
 Index = tuple[int, ...]
@@ -109,6 +110,38 @@ def antialiased_axis(
         total = sum(weights)
         axis.append([(j, w / total) for j, w in zip(taps, weights)])
     return axis
+
+
+FILTERS: list[tuple[str, int, Callable[[float], float]]] = [
+    (name, width, kernel)
+    for name, width, kernel in (
+        ("_upsample_bilinear2d_aa", 2, triangle),
+        ("_upsample_bicubic2d_aa", 4, keys),
+        ("_upsample_lanczos2d_aa", 6, lanczos),
+    )
+    if overloads(f"{name}.default")
+]
+
+
+def axis_of(
+    name: str,
+    kernel: Callable[[float], float],
+    size: int,
+    outputs: int,
+    align_corners: bool,
+    scale: float | None,
+) -> Axis | None:
+    """The taps that torch reads in double precision, None for a size that stays."""
+    if size == outputs:
+        return None
+
+    def probe(x: torch.Tensor, wanted: int) -> torch.Tensor:
+        result: torch.Tensor = getattr(torch.ops.aten, name)(
+            x, [1, wanted], align_corners, None, scale
+        )
+        return result
+
+    return antialiased_axis(probe, kernel, size, outputs, align_corners, scale)
 
 
 def combined(taps: Sequence[list[Tap]]) -> list[tuple[Index, float]]:

@@ -7,14 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
-from torch.nn import functional as F  # noqa: N812
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.upsample import axis_taps, rules
 from tests import oracles_upsample as loops
-from tests.dispatched import Dispatched
 from tests.oracles import Tally
 from tests.pricing import cost, price, scaled
 
@@ -232,38 +229,9 @@ def test_nearest_backward_adds_each_gradient(sizes: list[tuple[int, int]], exact
 # for images one pixel wide (it resizes [[0], [1]] to three rows of zeros).
 NARROW = 2
 
-FILTERS: list[tuple[str, int, Callable[[float], float]]] = [
-    (name, width, kernel)
-    for name, width, kernel in (
-        ("_upsample_bilinear2d_aa", 2, loops.triangle),
-        ("_upsample_bicubic2d_aa", 4, loops.keys),
-        ("_upsample_lanczos2d_aa", 6, loops.lanczos),
-    )
-    if overloads(f"{name}.default")
-]
-
-
-def axis_of(
-    name: str,
-    kernel: Callable[[float], float],
-    size: int,
-    outputs: int,
-    align_corners: bool,
-    scale: float | None,
-) -> loops.Axis | None:
-    """The taps that torch reads in double precision, None for a size that stays."""
-    if size == outputs:
-        return None
-
-    def probe(x: torch.Tensor, wanted: int) -> torch.Tensor:
-        result: torch.Tensor = getattr(aten, name)(x, [1, wanted], align_corners, None, scale)
-        return result
-
-    return loops.antialiased_axis(probe, kernel, size, outputs, align_corners, scale)
-
 
 @given(
-    filtered=st.sampled_from(FILTERS),
+    filtered=st.sampled_from(loops.FILTERS),
     shape=planes,
     inside=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     outputs=st.tuples(st.integers(1, 6), st.integers(NARROW, 6)),
@@ -280,7 +248,7 @@ def test_antialiased_resize_is_two_passes(
     forward = getattr(aten, name).default
     backward = getattr(aten, f"{name}_backward").default
     rows, columns = (
-        axis_of(name, kernel, n, o, align_corners, None) for n, o in zip(inside, outputs)
+        loops.axis_of(name, kernel, n, o, align_corners, None) for n, o in zip(inside, outputs)
     )
     x = torch.randn(*shape, *inside, dtype=f64)
     tally = Tally()
@@ -297,7 +265,7 @@ def test_antialiased_resize_is_two_passes(
 
 
 @given(
-    filtered=st.sampled_from(FILTERS),
+    filtered=st.sampled_from(loops.FILTERS),
     sizes=st.tuples(st.integers(4, 20), st.integers(4 * NARROW, 10)),
     scales=st.tuples(*[st.floats(0.25, 3.5) | st.sampled_from([0.5, 1.7, 2.0, 1 / 3])] * 2),
 )
@@ -309,7 +277,7 @@ def test_antialiased_taps_follow_the_scale_that_was_given(
     name, _, kernel = filtered
     outputs = [int(n * s) for n, s in zip(sizes, scales)]
     rows, columns = (
-        axis_of(name, kernel, n, o, False, s) for n, o, s in zip(sizes, outputs, scales)
+        loops.axis_of(name, kernel, n, o, False, s) for n, o, s in zip(sizes, outputs, scales)
     )
     x = torch.randn(1, 1, *sizes, dtype=f64)
     tally = Tally()
@@ -319,13 +287,13 @@ def test_antialiased_taps_follow_the_scale_that_was_given(
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize(("name", "width", "kernel"), FILTERS)
+@pytest.mark.parametrize(("name", "width", "kernel"), loops.FILTERS)
 def test_taps_are_those_that_torch_reads(
     name: str, width: int, kernel: Callable[[float], float], align_corners: bool
 ) -> None:
     for size in range(1, 17):
         for outputs in range(1, 17):
-            axis = axis_of(name, kernel, size, outputs, align_corners, None)
+            axis = loops.axis_of(name, kernel, size, outputs, align_corners, None)
             if axis is not None:
                 found = axis_taps(size, outputs, width, align_corners, None)
                 assert found == sum(len(taps) for taps in axis), (size, outputs)
@@ -341,156 +309,6 @@ def test_taps_of_image_sizes() -> None:
     assert axis_taps(224, 112, 4, False, None) == 888
     assert axis_taps(512, 224, 2, False, None) == 1022
     assert axis_taps(512, 224, 4, False, None) == 2040
-
-
-# Through torch's own functions
-
-GRAD_MODES: list[Any] = [torch.enable_grad, torch.no_grad, torch.inference_mode]
-
-
-def interpolated(grad_mode: Any, x: torch.Tensor, **options: Any) -> tuple[torch.Tensor, Cost]:
-    """F.interpolate's result, and the cost of the interpolations that it dispatched."""
-    calls = Dispatched()
-    with grad_mode(), calls:
-        result = F.interpolate(x, **options)
-    return result, calls.cost("upsample")
-
-
-# (mode, dimensions, taps an element)
-INTERPOLATIONS = [
-    ("nearest", 1, 0),
-    ("nearest", 2, 0),
-    ("nearest", 3, 0),
-    ("nearest-exact", 1, 0),
-    ("nearest-exact", 2, 0),
-    ("nearest-exact", 3, 0),
-    ("linear", 1, 2),
-    ("bilinear", 2, 4),
-    ("bicubic", 2, 16),
-    ("trilinear", 3, 8),
-]
-
-# Arguments for sizes (4, 7, 6), those of fewer dimensions for the first of them, and the
-# sizes that they give: a scaled size is rounded down.
-WAYS: list[tuple[dict[str, Any], tuple[int, ...]]] = [
-    ({"scale_factor": 2}, (8, 14, 12)),
-    ({"scale_factor": 2.0}, (8, 14, 12)),
-    ({"scale_factor": 1.5}, (6, 10, 9)),
-    ({"scale_factor": 0.5}, (2, 3, 3)),
-    ({"scale_factor": 1.7}, (6, 11, 10)),
-    ({"scale_factor": (1.5, 0.5, 2.0)}, (6, 3, 12)),
-    ({"scale_factor": [1.5, 0.5, 2.0]}, (6, 3, 12)),
-    ({"scale_factor": 1.7, "recompute_scale_factor": True}, (6, 11, 10)),
-    ({"size": 5}, (5, 5, 5)),
-    ({"size": (5, 3, 8)}, (5, 3, 8)),
-    ({"size": [5, 3, 8]}, (5, 3, 8)),
-]
-
-
-def first(dims: int, options: dict[str, Any]) -> dict[str, Any]:
-    """The options for the first dimensions alone."""
-    return {
-        name: value[:dims] if isinstance(value, tuple | list) else value
-        for name, value in options.items()
-    }
-
-
-@pytest.mark.parametrize("align_corners", [None, False, True])
-@pytest.mark.parametrize(("options", "outputs"), WAYS)
-@pytest.mark.parametrize(("mode", "dims", "taps"), INTERPOLATIONS)
-def test_every_mode_and_way_to_ask(
-    mode: str,
-    dims: int,
-    taps: int,
-    options: dict[str, Any],
-    outputs: tuple[int, ...],
-    align_corners: bool | None,
-) -> None:
-    if align_corners is not None and taps == 0:
-        return  # copies have no corners to align
-    x = torch.randn(2, 3, *(4, 7, 6)[:dims], requires_grad=True)
-    options = {"mode": mode, "align_corners": align_corners, **first(dims, options)}
-    elements = 2 * 3
-    for o in outputs[:dims]:
-        elements *= o
-    for grad_mode in GRAD_MODES:
-        y, spent = interpolated(grad_mode, x, **options)
-        assert y.shape == (2, 3, *outputs[:dims])
-        assert spent == Cost(macs=taps * elements)
-        if not isinstance(options.get("scale_factor"), list):  # which nn.Upsample doesn't take
-            calls = Dispatched()
-            with grad_mode(), calls:
-                nn.Upsample(**options)(x)
-            assert calls.cost("upsample") == Cost(macs=taps * elements)
-    result, _ = interpolated(torch.enable_grad, x, **options)
-    calls = Dispatched()
-    with calls:
-        result.sum().backward()
-    backward = Cost(macs=taps * elements) if taps else Cost(adds=elements)
-    assert calls.cost("upsample") == backward
-
-
-@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "lanczos"])
-@pytest.mark.parametrize(
-    "options", [{"size": (4, 9)}, {"scale_factor": 0.5}, {"scale_factor": (1.7, 0.6)}]
-)
-def test_antialiased_through_interpolate(mode: str, options: dict[str, Any]) -> None:
-    found = [(name, k) for name, _, k in FILTERS if mode in name]
-    if not found:
-        pytest.skip("this torch has no such filter")
-    name, kernel = found[0]
-    x = torch.randn(1, 2, 12, 10, dtype=f64, requires_grad=True)
-    costs = []
-    for grad_mode in GRAD_MODES:
-        try:
-            y, spent = interpolated(grad_mode, x, mode=mode, antialias=True, **options)
-        except (NotImplementedError, ValueError):
-            pytest.skip("F.interpolate doesn't offer this filter")
-        costs.append(spent)
-    scale = options.get("scale_factor")
-    scales = (None, None) if scale is None else scale if isinstance(scale, tuple) else (scale,) * 2
-    rows, columns = (
-        axis_of(name, kernel, n, o, False, s) for n, o, s in zip((12, 10), y.shape[2:], scales)
-    )
-    tally = Tally()
-    loops.resize(tally, x.detach(), rows, columns)
-    assert costs == [tally.cost] * 3
-    calls = Dispatched()
-    with calls:
-        F.interpolate(x, mode=mode, antialias=True, **options).sum().backward()
-    assert calls.cost("upsample") == scaled(tally.cost, 2)
-
-
-def test_the_batch_is_never_scaled() -> None:
-    x = torch.empty(2000, 3, 10, 10, device="meta")
-    for scale, elements in [
-        (2, 2_400_000),
-        ((1.5, 1.5), 1_350_000),
-        ([0.5, 0.5], 150_000),
-    ]:
-        y, spent = interpolated(torch.no_grad, x, scale_factor=scale, mode="bilinear")
-        assert (y.numel(), spent) == (elements, Cost(macs=4 * elements))
-    assert interpolated(torch.no_grad, x, size=(20, 20), mode="bilinear")[1].macs == 9_600_000
-
-
-def test_a_fractional_size_is_rounded_down() -> None:
-    # 3 channels of 7·1.7 = 11.9, so 11, squared
-    y, spent = interpolated(torch.no_grad, ones(1, 3, 7, 7), scale_factor=1.7, mode="bilinear")
-    assert (y.numel(), spent) == (363, Cost(macs=4 * 363))
-
-
-def test_area_is_adaptive_pooling() -> None:
-    for grad_mode in GRAD_MODES:
-        calls = Dispatched()
-        with grad_mode(), calls:
-            F.interpolate(ones(1, 2, 5, 4), size=(3, 2), mode="area")
-        # windows of 2, 3 and 2 rows by 2 and 2 columns: 28 cells for 6 outputs, twice
-        assert calls.cost("pooling") == Cost(adds=2 * 22, divs=2 * 6)
-        assert calls.cost("upsample") == Cost()
-        calls = Dispatched()
-        with grad_mode(), calls:
-            F.interpolate(ones(1, 2, 5, 4), size=1, mode="area")
-        assert "aten.mean.dim" in [str(op) for op, _ in calls.prices]
 
 
 def test_interpolation_is_linear_in_the_batch_and_the_same_on_meta() -> None:
