@@ -10,8 +10,9 @@ import math
 import torch
 
 from flopdispatch.cost import Cost
+from flopdispatch.formulas.folds import combined
 from flopdispatch.formulas.operators import overloads
-from flopdispatch.formulas.reduction import combined, p_norm
+from flopdispatch.formulas.reduction import p_norm
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
 

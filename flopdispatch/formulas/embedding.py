@@ -9,7 +9,8 @@ import torch
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.bytes_moved import size
-from flopdispatch.formulas.reduction import combined, p_norm
+from flopdispatch.formulas.folds import combined
+from flopdispatch.formulas.reduction import p_norm
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
 

@@ -13,7 +13,7 @@ import torch
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.bytes_moved import size
-from flopdispatch.formulas.reduction import combined
+from flopdispatch.formulas.folds import combined
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
 

@@ -6,11 +6,11 @@ Letters: n elements in, m outputs; every output but an empty one combines n/m el
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 
 from flopdispatch.cost import Cost
+from flopdispatch.formulas.folds import combined
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
@@ -20,16 +20,6 @@ rules = Registry("reduction")
 
 Number = int | float | complex | bool
 Results = tuple[TensorSpec, ...]
-
-
-def combined(n: int, m: int) -> int:
-    """Binary operations that combine n elements into m: all but each output's first.
-
-    An empty sum takes none.
-
-    Example: 12 elements into 3 sums take 9 adds.
-    """
-    return cast(int, torch.sym_max(n - m, 0))  # a plain max() would branch on a symbolic size
 
 
 # Sums and products
