@@ -11,7 +11,7 @@ import math
 import torch
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas.reduction import combined
+from flopdispatch.formulas.folds import combined
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
 

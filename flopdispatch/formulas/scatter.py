@@ -12,8 +12,8 @@ import torch
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.bytes_moved import size
+from flopdispatch.formulas.folds import combined
 from flopdispatch.formulas.operators import overloads
-from flopdispatch.formulas.reduction import combined
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
 
