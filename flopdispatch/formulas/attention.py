@@ -238,7 +238,7 @@ def efficient_attention(
     value: TensorSpec,
     bias: Tensor,
     cu_seqlens_k: Tensor,
-    max_seqlen_k: int | None,
+    max_seqlen_k: int,
     dropout_p: float,
     scale: float | None,
 ) -> Cost:
@@ -252,9 +252,9 @@ def efficient_attention(
     return attend(rows(query), t, (query.shape[-1], value.shape[-1]), scale, bias, dropout_p)
 
 
-def keys_of(key: TensorSpec, cu_seqlens_k: Tensor, max_seqlen_k: int | None) -> int:
+def keys_of(key: TensorSpec, cu_seqlens_k: Tensor, max_seqlen_k: int) -> int:
     """Keys of (b, t, h, d), or the most that one of its packed sequences has."""
-    return key.shape[1] if cu_seqlens_k is None or max_seqlen_k is None else max_seqlen_k
+    return key.shape[1] if cu_seqlens_k is None else max_seqlen_k
 
 
 @rules.formula(
@@ -275,7 +275,7 @@ def efficient_attention_backward(
     key: TensorSpec,
     value: TensorSpec,
     cu_seqlens_k: Tensor,
-    max_seqlen_k: int | None,
+    max_seqlen_k: int,
     dropout_p: float,
     scale: float | None,
 ) -> Cost:
