@@ -208,9 +208,16 @@ class Registry:
             if rule is None:
                 return Price(Cost().moving(*traffic(call)), UNCOUNTED, UNCOUNTED, dtype)
             parts = elements(call, twin)
+        if rule.state == COUNTED and not is_dense(call):
+            return Price(Cost().moving(*traffic(call)), UNCOUNTED, UNCOUNTED, dtype)
         cost = sum((_evaluate(rule, part) for part in parts), Cost())
         moved = _moved(rule.nbytes, parts) if rule.nbytes is not None else traffic(call)
         return Price(cost.moving(*moved), rule.family, rule.state, dtype, rule.estimate)
+
+
+def is_dense(call: OpCall) -> bool:
+    """Whether all operands have strides; formulas say what dense tensors cost, not sparse ones."""
+    return all(t.stride is not None for t in tensors((call.args, *(v for _, v in call.kwargs))))
 
 
 def _evaluate(rule: Rule, call: OpCall) -> Cost:

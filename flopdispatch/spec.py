@@ -20,7 +20,7 @@ class TensorSpec:
     """What a tensor is made of, without its data.
 
     Shapes: `shape` and `stride` count elements; `stride` is None where the layout has none
-    (sparse, nested).
+    (sparse, mkldnn). A nested tensor in strided layout is given as its elements in a row.
     """
 
     shape: tuple[int, ...]

@@ -68,8 +68,8 @@ def careful_key(value: Any) -> Key:
             stride = None
         try:
             shape: Any = torch.Size(value.shape)
-        except Exception:  # nested, in strided layout
-            shape, stride = torch.Size((value.numel(),)), None
+        except Exception:  # nested, in strided layout: its elements in a row
+            shape, stride = torch.Size((value.numel(),)), (1,)
         if not all(type(size) is int for size in (*shape, *(stride or ()))):
             shape, stride = _hints(shape), stride and tuple(_hints(stride))
         return (shape, stride, value.dtype, value.device)

@@ -202,8 +202,6 @@ def linalg_vector_norm(self: TensorSpec, ord: Number, result: TensorSpec) -> Cos
     aten.norm.ScalarOpt_dim,
     aten.norm.ScalarOpt_dim_dtype,
     aten.norm.ScalarOpt_dtype,
-    aten.native_norm.default,
-    aten.native_norm.ScalarOpt_dim_dtype,
     typed=False,
 )
 def norm(self: TensorSpec, p: Number | None, result: TensorSpec) -> Cost:

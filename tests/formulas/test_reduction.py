@@ -89,8 +89,6 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
      Cost(muls=24, adds=18, transcendentals=6)),
     ("24 absolute values", aten.norm.ScalarOpt_dim, (X, 1, [2]), Cost(comparisons=24, adds=18)),
     ("of 6 complex", aten.norm.Scalar, (IMAGINARY,), Cost(muls=12, adds=11, transcendentals=1)),
-    ("24 squares", aten.native_norm.default, (X.to_sparse(),),
-     Cost(muls=24, adds=23, transcendentals=1)),
     ("of 4 and of 6", aten._foreach_norm.Scalar, ([torch.ones(4), torch.ones(2, 3)],),
      Cost(muls=4 + 6, adds=3 + 5, transcendentals=2)),
     ("of 4 and of 6", aten._foreach_norm.Scalar, ([torch.ones(4), torch.ones(2, 3)], 1),
@@ -145,7 +143,6 @@ def test_each_rule_has_a_row() -> None:
         getattr(aten.norm, name.split(".")[1]) for _, name, _, _ in NAMED
     }
     others = {"linalg__powsum.default", "_foreach_powsum.Scalar"}  # in a test of their own
-    others |= {"native_norm.ScalarOpt_dim_dtype"}  # sparse; the same function as native_norm
     left = {rule.overload for rule in rules} - proved
     assert {str(overload).removeprefix("aten.") for overload in left} <= others
 
