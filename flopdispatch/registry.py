@@ -30,7 +30,8 @@ class Rule:
     """What is known of one overload.
 
     `formula` is None for a declared zero. `estimate` says in words what is estimated, and
-    is empty where the count is exact. `typed` is False where the formula counts real
+    is empty where the count is exact; `estimated_if` tells which calls it holds for, None for
+    all. `typed` is False where the formula counts real
     operations whatever the dtype. `nbytes` overrides the generic bytes read and written.
     """
 
@@ -38,6 +39,7 @@ class Rule:
     family: str
     formula: Callable[..., Cost] | None = None
     estimate: str = ""
+    estimated_if: Callable[..., bool] | None = None
     typed: bool = True
     nbytes: Traffic | None = None
 
@@ -96,6 +98,7 @@ class Registry:
         *overloads: Any,
         family: str | None = None,
         estimate: str = "",
+        estimated_if: Callable[..., bool] | None = None,
         typed: bool = True,
         nbytes: Traffic | None = None,
         override: bool = False,
@@ -103,7 +106,8 @@ class Registry:
         """Register the decorated function for these overloads and return it unchanged.
 
         Its parameters are named after the schema arguments it wants, tensors as TensorSpec;
-        `result` is the output. It returns a Cost, from integers only.
+        `result` is the output. It returns a Cost, from integers only. `nbytes` and
+        `estimated_if` name their arguments likewise. The fields of Rule say what each is.
 
         Raises: RegistryError for a duplicate (unless `override`), a parameter that the
         schema lacks, or what is no OpOverload.
@@ -111,7 +115,9 @@ class Registry:
 
         def register(function: Formula) -> Formula:
             for overload in overloads:
-                rule = Rule(overload, family or self.name, function, estimate, typed, nbytes)
+                rule = Rule(
+                    overload, family or self.name, function, estimate, estimated_if, typed, nbytes
+                )
                 self._add(rule, override)
             return function
 
@@ -153,7 +159,7 @@ class Registry:
                 f"{overload} has a rule in the registry {self.name!r} already; "
                 "pass override=True to replace it"
             )
-        for function in (rule.formula, rule.nbytes):
+        for function in (rule.formula, rule.nbytes, rule.estimated_if):
             self._check_parameters(overload, function)
         self._rules[overload] = rule
         self._found.clear()
@@ -212,7 +218,9 @@ class Registry:
             return Price(Cost().moving(*traffic(call)), UNCOUNTED, UNCOUNTED, dtype)
         cost = sum((_evaluate(rule, part) for part in parts), Cost())
         moved = _moved(rule.nbytes, parts) if rule.nbytes is not None else traffic(call)
-        return Price(cost.moving(*moved), rule.family, rule.state, dtype, rule.estimate)
+        estimated = rule.estimated_if is None or _apply(rule.estimated_if, call)
+        estimate = rule.estimate if estimated else ""
+        return Price(cost.moving(*moved), rule.family, rule.state, dtype, estimate)
 
 
 def is_dense(call: OpCall) -> bool:
@@ -284,11 +292,20 @@ def promoted(operands: list[TensorSpec]) -> torch.dtype | None:
     return dtype
 
 
+# Asked for once, here: a mode around the pricing would see `aten::promote_types` run.
+_PROMOTING = (
+    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+    torch.float16, torch.bfloat16, torch.float32, torch.float64,
+    torch.complex32, torch.complex64, torch.complex128,
+)  # fmt: skip
+_PROMOTED = {(a, b): torch.promote_types(a, b) for a in _PROMOTING for b in _PROMOTING}
+
+
 def _wider(a: torch.dtype, b: torch.dtype) -> torch.dtype:
-    try:
-        return torch.promote_types(a, b)
-    except RuntimeError:  # float8 and quantized types have no promotion
-        return max(a, b, key=lambda dtype: (_kind(dtype), dtype.itemsize))
+    if (a, b) in _PROMOTED:
+        return _PROMOTED[a, b]
+    # float8 and quantized types have no promotion
+    return max(a, b, key=lambda dtype: (_kind(dtype), dtype.itemsize))
 
 
 def _kind(dtype: torch.dtype) -> int:
