@@ -58,8 +58,8 @@ class Scope:
     """One place in a module tree: a path, and the module found there (not kept alive)."""
 
     __slots__ = (
-        "calls", "children", "index", "module", "module_type", "name", "params", "parent",
-        "rank", "recording",
+        "bare", "calls", "children", "index", "module", "module_type", "name", "names", "params",
+        "parent", "rank", "recording",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Scope | None, recording: Recording) -> None:
@@ -72,7 +72,9 @@ class Scope:
         self.rank: int | None = None  # its place in a report, known once it is described
         self.calls = 0
         self.children: dict[int, tuple[Any, Scope]] = {}
-        self.index: dict[int, str] | None = None
+        self.names: dict[int, str] | None = None  # of the module's own children, by id
+        self.index: dict[int, str] | None = None  # of all below it, by id
+        self.bare = False  # whether the module has nothing of its own: no parameter, no child
 
     def bucket(self, phase: str) -> Bucket:
         """Where calls of this scope are counted."""
@@ -83,9 +85,11 @@ class Scope:
         own = self.module()
         if own is None:
             return None
-        for name, child in own._modules.items():
-            if child is module:
-                return str(name)
+        if self.names is None:
+            self.names = {id(child): str(name) for name, child in own._modules.items()}
+        name = self.names.get(id(module))
+        if name is not None and own._modules.get(name) is module:
+            return name
         for fresh in (False, True):  # the tree may have changed since it was indexed
             if self.index is None or fresh:
                 self.index = _paths(own)
@@ -93,6 +97,19 @@ class Scope:
             if path is not None and _at(own, path) is module:
                 return path
         return None
+
+    def fits(self, module: nn.Module) -> bool:
+        """Whether a module found in no tree may go by this scope's name.
+
+        It does if it is the same one, and if it takes the place of one that is gone and both
+        are bare: `nn.ReLU()(x)` in a forward makes a module a call, all of them alike.
+        """
+        own = self.module()
+        return own is module or (own is None and self.bare and _is_bare(module))
+
+
+def _is_bare(module: nn.Module) -> bool:
+    return not (module._parameters or module._buffers or module._modules)
 
 
 def _no_module() -> None:
@@ -216,10 +233,12 @@ class ScopeTracker:
             ancestor = ancestor.parent
         name = f"{current.name}.{type(module).__name__}" if current.name else type(module).__name__
         unique, number = name, 1
-        while unique in self.scopes and self.scopes[unique].module() is not module:
+        while unique in self.scopes and not self.scopes[unique].fits(module):
             number += 1
             unique = f"{name}#{number}"
         found = self.scope(unique, module)
+        found.bare = _is_bare(module)
+        found.module_type = type(module).__name__
         self.tops.append(found)
         return found
 

@@ -26,8 +26,28 @@ rules = Registry("attention")
 
 Tensor = TensorSpec | None
 
-PACKED = "exact without cum_seq; in packed sequences each query is taken to see max_k keys"
-NESTED = "exact for a dense batch; a nested one is taken as a single sequence"
+PACKED = "in packed sequences each query is taken to see max_k keys"
+NESTED = "a nested batch is taken as a single sequence"
+
+
+def has_cum_seq(cum_seq_q: Tensor) -> bool:
+    """Whether sequences are packed."""
+    return cum_seq_q is not None
+
+
+def has_cu_seqlens(cu_seqlens_q: Tensor) -> bool:
+    """Whether sequences are packed."""
+    return cu_seqlens_q is not None
+
+
+def is_nested_query(query: TensorSpec) -> bool:
+    """Whether the batch is nested: its elements stand in a row."""
+    return query.ndim == 1
+
+
+def is_nested_src(src: TensorSpec) -> bool:
+    """Whether the batch is nested: its elements stand in a row."""
+    return src.ndim == 1
 
 
 def attend(
@@ -188,6 +208,7 @@ rules.zero(*overloads("_fused_sdp_choice.default"), nbytes=lambda: (0, 0))
 @rules.formula(
     *overloads("_flash_attention_forward.default", "_flash_attention_forward.quantized"),
     estimate=PACKED,
+    estimated_if=has_cum_seq,
 )
 def flash_attention(
     query: TensorSpec, value: TensorSpec, max_k: int, dropout_p: float, scale: float | None
@@ -209,6 +230,7 @@ def flash_attention(
         "_cudnn_attention_forward_no_dropout_inplace.default",
     ),
     estimate=PACKED,
+    estimated_if=has_cum_seq,
 )
 def flash_attention_into(
     query: TensorSpec, value: TensorSpec, max_k: int, scale: float | None
@@ -217,7 +239,9 @@ def flash_attention_into(
     return flash_attention(query, value, max_k, 0.0, scale)
 
 
-@rules.formula(*overloads("_cudnn_attention_forward.default"), estimate=PACKED)
+@rules.formula(
+    *overloads("_cudnn_attention_forward.default"), estimate=PACKED, estimated_if=has_cum_seq
+)
 def cudnn_attention(
     query: TensorSpec,
     value: TensorSpec,
@@ -231,7 +255,9 @@ def cudnn_attention(
     return attend(rows(query), max_k, sizes, scale, attn_bias, dropout_p)
 
 
-@rules.formula(*overloads("_efficient_attention_forward.default"), estimate=PACKED)
+@rules.formula(
+    *overloads("_efficient_attention_forward.default"), estimate=PACKED, estimated_if=has_cu_seqlens
+)
 def efficient_attention(
     query: TensorSpec,
     key: TensorSpec,
@@ -260,6 +286,7 @@ def keys_of(key: TensorSpec, cu_seqlens_k: Tensor, max_seqlen_k: int) -> int:
 @rules.formula(
     *overloads("_flash_attention_backward.default", "_cudnn_attention_backward.default"),
     estimate=PACKED,
+    estimated_if=has_cum_seq,
 )
 def flash_attention_backward(
     query: TensorSpec, value: TensorSpec, max_k: int, dropout_p: float, scale: float | None
@@ -269,7 +296,11 @@ def flash_attention_backward(
     return attend_backward(rows(query), max_k, sizes, scale, dropout_p)
 
 
-@rules.formula(*overloads("_efficient_attention_backward.default"), estimate=PACKED)
+@rules.formula(
+    *overloads("_efficient_attention_backward.default"),
+    estimate=PACKED,
+    estimated_if=has_cu_seqlens,
+)
 def efficient_attention_backward(
     query: TensorSpec,
     key: TensorSpec,
@@ -324,7 +355,9 @@ def multi_head(query: TensorSpec, key: TensorSpec, m: int, heads: int, mask: Ten
     )
 
 
-@rules.formula(aten._native_multi_head_attention.default, estimate=NESTED)
+@rules.formula(
+    aten._native_multi_head_attention.default, estimate=NESTED, estimated_if=is_nested_query
+)
 def native_multi_head_attention(
     query: TensorSpec,
     key: TensorSpec,
@@ -348,7 +381,11 @@ def native_multi_head_attention(
     return cost
 
 
-@rules.formula(*overloads("_triton_multi_head_attention.default"), estimate=NESTED)
+@rules.formula(
+    *overloads("_triton_multi_head_attention.default"),
+    estimate=NESTED,
+    estimated_if=is_nested_query,
+)
 def triton_multi_head_attention(
     query: TensorSpec, key: TensorSpec, embed_dim: int, num_head: int, mask: Tensor
 ) -> Cost:
@@ -356,7 +393,9 @@ def triton_multi_head_attention(
     return multi_head(query, key, embed_dim, num_head, mask)
 
 
-@rules.formula(aten._transformer_encoder_layer_fwd.default, estimate=NESTED)
+@rules.formula(
+    aten._transformer_encoder_layer_fwd.default, estimate=NESTED, estimated_if=is_nested_src
+)
 def transformer_encoder_layer(
     src: TensorSpec,
     embed_dim: int,

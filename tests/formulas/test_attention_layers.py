@@ -183,3 +183,10 @@ def test_a_nested_batch_is_bounded_by_one_sequence() -> None:
     (priced,) = [p for _, p in dispatched.prices if p.family == "attention"]
     assert priced.cost.macs == 4 * 8 * 16 * 16 + 2 * 8 * 8 * 16 + 2 * 8 * 16 * 32
     assert "single sequence" in priced.estimate
+
+
+def test_a_dense_batch_is_no_estimate() -> None:
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True).eval()
+    with torch.no_grad(), Dispatched() as dispatched:
+        layer(torch.randn(2, 5, 16))
+    assert [p.estimate for _, p in dispatched.prices if p.family == "attention"] == [""]
