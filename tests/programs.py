@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name all of torch uses)
 from torch import Tensor, nn
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from flopdispatch import FlopCounter, Profile
 
@@ -23,6 +24,28 @@ def macs_by_scope(profile: Profile, own: bool = True) -> dict[str, int]:
     """MACs of the scopes that have some."""
     costs = profile.by_scope(own=own)
     return {scope: cost.macs for scope, cost in costs.items() if cost.macs}
+
+
+def state_of_torch() -> tuple[Any, ...]:
+    """All that a counter could leave behind."""
+    module = nn.modules.module
+    return (
+        torch._C._len_torch_dispatch_stack(),
+        torch._C._len_torch_function_stack(),
+        dict(module._global_forward_pre_hooks),
+        dict(module._global_forward_hooks),
+        dict(module._global_forward_hooks_always_called),
+        dict(module._global_backward_hooks),
+        dict(module._global_backward_pre_hooks),
+        dict(_global_optimizer_pre_hooks),
+        dict(_global_optimizer_post_hooks),
+        nn.Module.__call__,
+        torch.optim.Optimizer.step,
+        torch.Tensor.backward,
+        torch.autograd.backward,
+        torch.nn.functional.linear,
+        torch.is_grad_enabled(),
+    )
 
 
 class Attention(nn.Module):
