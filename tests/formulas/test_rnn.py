@@ -17,7 +17,7 @@ from flopdispatch.spec import OpCall, TensorSpec, signature
 from tests import oracles_rnn as loop
 from tests.dispatched import Dispatched
 from tests.oracles import Tally
-from tests.pricing import cost, scaled
+from tests.pricing import cost, price, scaled
 
 aten = torch.ops.aten
 f64 = torch.float64
@@ -394,6 +394,23 @@ def test_an_lstm_kernel_reads_and_writes_everything_once() -> None:
     (moved,) = (p.cost for op, p in calls.prices if op is aten.mkldnn_rnn_layer.default)
     assert moved.bytes_read == 4 * (15 * 8 + 64 * (8 + 16 + 2) + 2 * 3 * 16)
     assert moved.bytes_written >= 4 * (15 * 16 + 2 * 3 * 16)
+
+
+def test_a_onednn_backward_reads_what_the_forward_has_kept() -> None:
+    weights = [torch.ones(64, 8), torch.ones(64, 16), torch.ones(64), torch.ones(64)]
+    state, options = torch.ones(3, 16), (LSTM, 16, 1, True)
+    out, hy, cy, workspace = aten.mkldnn_rnn_layer(
+        X, *weights, state, state, False, [], *options, False, False, True
+    )
+    moved = price(
+        aten.mkldnn_rnn_layer_backward.default,
+        *(X, *weights, state, state, out, hy, cy, torch.ones_like(out), None, None),
+        *(False, *options, True, False, [], False, workspace),
+    ).cost
+    kept = workspace.numel() * workspace.itemsize
+    matrices_and_biases = 64 * (8 + 16 + 2)
+    assert moved.bytes_read == 4 * (15 * 8 + matrices_and_biases + 4 * 3 * 16 + 2 * 15 * 16) + kept
+    assert moved.bytes_written == 4 * (15 * 8 + matrices_and_biases + 2 * 3 * 16)
 
 
 # Devices
