@@ -230,7 +230,5 @@ def grad_mode(backward: bool) -> AbstractContextManager[Any]:
 
 
 def untouched_random_state(device: torch.device) -> AbstractContextManager[Any]:
-    """Leave the random state as it was: dropout on real tensors draws from it."""
-    if device.type == "meta":
-        return nullcontext()
+    """Leave the random state as it was; models on meta draw from the CPU's, to drop layers."""
     return torch.random.fork_rng([device] if device.type == "cuda" else [])

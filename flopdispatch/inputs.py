@@ -16,13 +16,13 @@ def inputs_on(value: Any, device: torch.device, where: str = "input") -> Any:
     """A model's input with shapes and specs made into tensors on `device`.
 
     A tuple of integers is the shape of a float tensor; a TensorSpec says its dtype; a tensor
-    is taken to the device (to meta without its data). Lists, tuples and dicts are searched;
-    everything else is passed on as it is.
+    is taken to the device (to meta without its data), with a gradient of its own if it
+    requires one. Lists, tuples and dicts are searched; everything else is passed on as it is.
 
     Raises: ArgumentError for a negative size.
     """
     if isinstance(value, torch.Tensor):
-        return tensor_on(value, device)
+        return tensor_on(value, device).requires_grad_(value.requires_grad)
     if isinstance(value, TensorSpec):
         return torch.zeros(value.shape, dtype=value.dtype, device=device)
     if is_shape(value):
