@@ -86,7 +86,8 @@ class Scope:
         if own is None:
             return None
         if self.names is None:
-            self.names = {id(child): str(name) for name, child in own._modules.items()}
+            names = reversed(own._modules.items())  # a module's first name stays
+            self.names = {id(child): str(name) for name, child in names}
         name = self.names.get(id(module))
         if name is not None and own._modules.get(name) is module:
             return name
@@ -364,5 +365,5 @@ class ScopeTracker:
         self.describe()
         for scope in self.scopes.values():  # a module called by a second path
             self.describe_one(scope)
-        known = sorted(self.scopes.values(), key=lambda s: -1 if s.rank is None else s.rank)
+        known = sorted(self.scopes.values(), key=lambda s: (s.rank is None, s.rank or 0))
         return tuple(ModuleRecord(s.name, s.module_type, s.params, s.calls) for s in known)

@@ -192,6 +192,48 @@ def test_a_module_that_is_replaced_while_counting_is_found() -> None:
     assert macs_by_scope(counted(run)) == {"Sequential.0": ONE + ONE // 2, "Sequential.1": ONE // 2}
 
 
+class Throwaway(nn.Module):
+    """Makes its activation anew in each call, as many models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = nn.ReLU()(nn.ReLU()(self.linear(x)))
+        return y
+
+
+def test_modules_made_in_a_forward_go_by_one_name_however_often_they_are_made() -> None:
+    model = Throwaway()
+
+    def run() -> None:
+        for _ in range(5):
+            model(x(grad=False))
+
+    profile = counted(run)
+    modules = {m.scope: (m.module_type, m.calls) for m in profile.modules if m.scope}
+    assert modules == {
+        "Throwaway": ("Throwaway", 5),
+        "Throwaway.linear": ("Linear", 5),
+        "Throwaway.ReLU": ("ReLU", 10),
+    }
+    assert profile.by_scope()["Throwaway.ReLU"].comparisons == 10 * 8 * 8
+
+
+def test_modules_with_parameters_made_in_a_forward_keep_a_name_each() -> None:
+    class Parametric(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = nn.PReLU(8)(nn.PReLU()(x))
+            return y
+
+    model = Parametric()
+    profile = counted(lambda: model(x(grad=False)))
+    assert {m.scope for m in profile.modules if m.scope} == {
+        "Parametric", "Parametric.PReLU", "Parametric.PReLU#2"
+    }  # fmt: skip
+
+
 def test_parameters_of_models_that_are_gone_still_count() -> None:
     def run() -> None:
         for features in (3, 5, 7):
