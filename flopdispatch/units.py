@@ -26,7 +26,7 @@ def si(number: Any, unit: str = "", digits: int = 4) -> str:
     if power == 0:
         text = str(number) if isinstance(number, int) else f"{scaled:.{digits}g}"
     else:
-        whole = len(str(int(abs(scaled))))
+        whole = len(str(int(abs(float(f"{scaled:.{digits}g}")))))  # 99.996 prints as 100.0
         text = f"{scaled:.{max(digits - whole, 0)}f}"
     return f"{text} {PREFIXES[power]}{unit}".rstrip()
 
