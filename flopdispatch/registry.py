@@ -288,7 +288,8 @@ def promoted(operands: list[TensorSpec]) -> torch.dtype | None:
         dtype = operand if dtype is None else _wider(dtype, operand)
     for scalar in scalars:
         if dtype is not None and _kind(scalar) > _kind(dtype):
-            dtype = _wider(dtype, scalar)
+            real = dtype.is_floating_point and scalar.is_complex
+            dtype = dtype.to_complex() if real else _wider(dtype, scalar)
     return dtype
 
 

@@ -23,7 +23,7 @@ def convention(given: str | Registry | None) -> Registry:
         return default_registry()
     if isinstance(given, Registry):
         return given
-    if given not in CONVENTIONS:
+    if not isinstance(given, str) or given not in CONVENTIONS:
         raise ArgumentError(
             f"convention= takes a Registry or one of {', '.join(CONVENTIONS)}, got {given!r}"
         )
