@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -105,6 +105,6 @@ def tensors(value: Any) -> Iterator[TensorSpec]:
     """The specs in an argument or a result, in order."""
     if isinstance(value, TensorSpec):
         yield value
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+    elif isinstance(value, (tuple, list)):
         for item in value:
             yield from tensors(item)
