@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
+from flopdispatch.capture.recording import ByText
 from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
 from flopdispatch.registry import Price
@@ -30,11 +32,13 @@ def encode(value: Any) -> Any:
         return {"device": str(value)}
     if isinstance(value, complex):
         return {"complex": [repr(value.real), repr(value.imag)]}
-    return {"object": str(value)}
+    if isinstance(value, ByText):
+        return {"object": [value.kind, value.text]}
+    return {"object": [type(value).__qualname__, str(value)]}
 
 
 def decode(value: Any) -> Any:
-    """The inverse of `encode`; an object of another type comes back as its text."""
+    """The inverse of `encode`; an object of another type comes back as ByText."""
     if isinstance(value, list):
         return tuple(decode(item) for item in value)
     if not isinstance(value, dict):
@@ -50,7 +54,9 @@ def decode(value: Any) -> Any:
         return getattr(torch, content)
     if kind == "device":
         return torch.device(content)
-    return float(content) if kind == "float" else content
+    if kind == "object":
+        return ByText(*content)
+    return math.nan if content == "nan" else float(content)
 
 
 def encode_call(call: OpCall) -> dict[str, Any]:

@@ -265,6 +265,15 @@ class Profile:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             got = data.get("format") if isinstance(data, dict) else type(data).__name__
             raise ArgumentError(f"expected a dict with format {FORMAT!r}, got {got!r}")
+        try:
+            return cls._decoded(data)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ArgumentError(
+                f"the data is not whole, or of a torch that knows more: {error!r}"
+            ) from error
+
+    @classmethod
+    def _decoded(cls, data: dict[str, Any]) -> Profile:
         return cls(
             calls=tuple(codec.decode_call(call) for call in data["calls"]),
             prices=tuple(codec.decode_price(price) for price in data["prices"]),
@@ -286,8 +295,15 @@ class Profile:
 
     @classmethod
     def from_json(cls, text: str) -> Profile:
-        """The profile that `to_json` wrote. Raises: ArgumentError as `from_dict`."""
-        return cls.from_dict(json.loads(text))
+        """The profile that `to_json` wrote.
+
+        Raises: ArgumentError if it isn't JSON, and as `from_dict`.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ArgumentError(f"expected the text that to_json wrote: {error}") from error
+        return cls.from_dict(data)
 
     def __reduce__(self) -> Any:
         return Profile.from_dict, (self.to_dict(),)  # operators pickle by name only
