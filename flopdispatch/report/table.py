@@ -52,6 +52,7 @@ def render(profile: Profile, depth: int | None = None, sort: str | None = None) 
 
 
 def _line(label: str, row: DisplayRow, whole: Cost) -> list[str]:
+    label = "".join(c if c.isprintable() else repr(c)[1:-1] for c in label)  # one line it stays
     if row.times > 1:
         label += f" ×{row.times}"
     if not row.ran:
