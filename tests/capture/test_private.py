@@ -59,7 +59,8 @@ for owner, name in (
     (torch._C._dynamo.eval_frame, "set_fullgraph_compiled_frame_count"),
     (torch._C._dynamo.eval_frame, "_FrameExecStrategy"),
 ):
-    delattr(owner, name)
+    if hasattr(owner, name):  # not every torch has all of them
+        delattr(owner, name)
 from tests.programs import Attention, counted, macs_by_scope
 x = torch.randn(8, 8, requires_grad=True)
 print(macs_by_scope(counted(lambda: Attention()(x).sum().backward())))

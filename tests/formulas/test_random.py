@@ -71,5 +71,6 @@ def test_all_random_rules_are_declared_zeros() -> None:
 )
 def test_a_generator_changes_nothing(name: str) -> None:
     packet = getattr(aten, name)
-    known = {default_registry().rule(getattr(packet, o)) is not None for o in packet.overloads()}
-    assert known == {True}, packet.overloads()
+    unnamed = [o for o in packet.overloads() if "names" not in o]  # going out of torch
+    known = {default_registry().rule(getattr(packet, o)) is not None for o in unnamed}
+    assert known == {True}, unnamed

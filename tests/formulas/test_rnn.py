@@ -18,6 +18,7 @@ from tests import oracles_rnn as loop
 from tests.dispatched import Dispatched
 from tests.oracles import Tally
 from tests.pricing import cost, price, scaled
+from tests.versions import needs_torch
 
 aten = torch.ops.aten
 f64 = torch.float64
@@ -482,6 +483,7 @@ def test_projected_outputs_agree_on_all_devices() -> None:
 # Cells
 
 
+@needs_torch(2, 15, "the fused cells have no kernel for meta")
 def test_hand_arithmetic_of_cells() -> None:
     def ones(*sizes: int) -> torch.Tensor:
         return torch.ones(*sizes, device="meta")
@@ -513,6 +515,7 @@ def test_hand_arithmetic_of_cells_backward() -> None:
         assert got == Cost(adds=12 * 4 + 3 * 2 * 9 * has_bias, muls=12 * 10)
 
 
+@needs_torch(2, 15, "the fused cells have no kernel for meta")
 @given(mode=st.sampled_from([LSTM, GRU]), batch=st.integers(1, 3), hidden=st.integers(1, 3))
 def test_a_cell_is_its_loop(mode: int, batch: int, hidden: int) -> None:
     tally = Tally()
