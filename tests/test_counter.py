@@ -132,6 +132,25 @@ def test_counters_in_threads_see_their_own_calls() -> None:
         assert counter.profile.root.children[0].calls == 50
 
 
+def test_a_block_inside_a_forward_begins_and_ends_there() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.child = nn.Linear(2, 2, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with counter:
+                y = self.child(x)
+            out: Tensor = self.child(y)
+            return out
+
+    counter = FlopCounter(display=False)
+    before = state_of_torch()
+    Outer()(EIGHT)
+    assert macs_by_scope(counter.profile) == {"Linear": 8}
+    assert state_of_torch() == before
+
+
 def test_numbers_are_live_inside_the_block_and_final_after_it() -> None:
     counter = FlopCounter(display=False)
     assert (counter.macs, counter.flops, counter.params) == (0, 0, 0)
