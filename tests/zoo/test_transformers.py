@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from transformers import (
+    MixtralConfig,
+    MixtralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from benchmarks.comparison import disagreements, measured
-from benchmarks.language import LLAMA_3, Llama, gpt2, llama, tokens
+from benchmarks.language import LLAMA_3, Llama, gpt2, llama, on, tokens
 from benchmarks.memory import papers
 from flopdispatch import count
 
@@ -44,6 +54,60 @@ def test_llama_is_the_hand_derivation_and_holds_no_memory(name: str) -> None:
     assert profile.uncounted == {}
     if name in PUBLISHED:
         assert 2 * macs == papers(PUBLISHED[name])
+
+
+def expert_macs(size: Llama, t: int, experts: int, chosen: int) -> int:
+    """As llama_macs, with `chosen` of `experts` feed-forwards a token, and a router h·experts."""
+    h, d = size.hidden, size.hidden // size.heads
+    layer = 2 * h * h + 2 * h * size.kv_heads * d + h * experts
+    layer += chosen * 3 * h * size.intermediate
+    return size.layers * (t * layer + 2 * t * t * h) + t * h * size.vocabulary
+
+
+def test_mixtral_counts_the_experts_that_its_tokens_go_through() -> None:
+    # Grouped products; FlopCounterMode leaves them out and says 1,647 GFLOPs.
+    size = Llama(4_096, 14_336, 32, 32, 8, vocabulary=32_000)
+    profile = count(on("meta", MixtralForCausalLM, MixtralConfig()), tokens(T))
+    assert profile.comparable_flops == 2 * expert_macs(size, T, experts=8, chosen=2)
+    assert profile.comparable_flops == papers("Mixtral-8x7B fwd")
+    assert profile.uncounted == {}
+
+
+QWEN3_8B = Qwen3Config(
+    vocab_size=151_936,
+    hidden_size=4_096,
+    intermediate_size=12_288,
+    num_hidden_layers=36,
+    num_attention_heads=32,
+    num_key_value_heads=8,
+    head_dim=128,
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "config", "size"),
+    [
+        (
+            "Qwen3-8B fwd",
+            Qwen3ForCausalLM,
+            QWEN3_8B,
+            Llama(4_096, 12_288, 36, 32, 8, vocabulary=151_936),
+        ),
+        (
+            "Phi-3-mini fwd",
+            Phi3ForCausalLM,
+            Phi3Config(pad_token_id=0),
+            Llama(3_072, 8_192, 32, 32, 32, vocabulary=32_064),
+        ),
+    ],
+    ids=["Qwen3-8B", "Phi-3-mini"],
+)
+def test_models_shaped_like_llama_are_its_derivation(
+    row: str, kind: Any, config: Any, size: Llama
+) -> None:
+    profile = count(on("meta", kind, config), tokens(T))
+    assert profile.comparable_flops == 2 * llama_macs(size, T) == papers(row)
+    assert profile.uncounted == {}
 
 
 def test_the_papers_figures_are_read_exactly() -> None:
