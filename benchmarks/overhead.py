@@ -3,13 +3,15 @@
     python -m benchmarks.overhead [--repeats N]
 
 The four ways to run take turns within each repeat, so that whatever else the machine does
-falls on all of them. Each figure is the median of the ratios taken within a repeat, with
-the first and third quartile.
+falls on all of them; what they find in memory is taken out of garbage collection, since one
+full collection takes longer than a turn and falls on one of them by chance. Each figure is
+the median of the ratios taken within a repeat, with the first and third quartile.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -139,6 +141,9 @@ def turns(program: Program, repeats: int) -> dict[str, list[float]]:
     """Seconds of each way to run the program, one after another, `repeats` times."""
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     for turn in range(-2, repeats):  # two turns to warm up
+        if turn == 0:
+            gc.collect()
+            gc.freeze()
         for way, made in WAYS.items():
             begin = time.perf_counter()
             with made():
@@ -146,6 +151,7 @@ def turns(program: Program, repeats: int) -> dict[str, list[float]]:
             seconds = time.perf_counter() - begin
             if turn >= 0:
                 taken[way].append(seconds)
+    gc.unfreeze()
     return taken
 
 
