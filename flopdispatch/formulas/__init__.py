@@ -13,6 +13,7 @@ FAMILIES = (
     "matmul_scaled",
     "convolution",
     "attention",
+    "attention_layers",
     "normalization",
     "batch_norm",
     "softmax",

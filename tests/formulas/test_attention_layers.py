@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas.attention import rules
+from flopdispatch.formulas import attention, attention_layers
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.spec import TensorSpec, spec
 from tests import oracles_attention as loops
@@ -118,7 +118,9 @@ def test_hand_arithmetic(why: str, op: str, args: tuple[Any, ...], expected: Cos
 
 def test_every_rule_of_attention_has_a_row() -> None:
     names = [op for _, op, *_ in ROWS] + [op for _, op, *_ in test_attention.ROWS]
-    assert {rule.overload for rule in rules} == set(overloads(*names))
+    assert {rule.overload for rule in (*attention.rules, *attention_layers.rules)} == set(
+        overloads(*names)
+    )
 
 
 def test_the_known_examples_of_other_tools_zeros() -> None:
