@@ -27,7 +27,7 @@ test-oldest:
 
 # Every figure of the reference tables against torch's counter: a long run.
 agreement: $(VENV)/.test
-	$(BIN)/python -m benchmarks.agreement
+	$(BIN)/python -m benchmarks.agreement --backward
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.overhead
