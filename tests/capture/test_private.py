@@ -111,12 +111,10 @@ def test_a_jagged_tensor_is_known_by_its_class() -> None:
 
 
 def test_the_block_is_left_as_torch_compile_had_it() -> None:
-    before = private.compiled_frames(-1)
-    private.compiled_frames(before)
+    private.compiled_frames(-1)  # nobody asks
     with FlopCounter(display=False), FlopCounter(display=False):
         counted(Attention(), torch.ones(1, 8))
-    after = private.compiled_frames(before)
-    assert after == before
+    assert private.compiled_frames(-1) == -1
     assert macs_by_scope(counted(Attention(), torch.ones(8, 8))) == {
         "Attention.q": ONE,
         "Attention.k": ONE,

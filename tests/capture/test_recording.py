@@ -163,6 +163,14 @@ def test_a_recording_does_not_grow_with_the_steps(
     assert grown(optimizer, 16, **options) == grown(optimizer, 48, **options)
 
 
+def test_no_note_is_taken_where_no_graph_is_made() -> None:
+    layer = nn.Sequential(nn.Linear(2, 2))
+    with FlopCounter(display=False) as counter, torch.no_grad():
+        for _ in range(100):
+            layer(torch.ones(1, 2))
+        assert len(counter._tracker.starts) == 1
+
+
 def test_totals_do_not_depend_on_which_call_stands_for_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
