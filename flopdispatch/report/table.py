@@ -95,7 +95,7 @@ def footer(profile: Profile) -> list[str]:
         lines.append(
             "Phases: "
             + ", ".join(
-                f"{name} {si(flops)}FLOPs ({percent(flops, total.flops) or '0.0%'})"
+                f"{name} {si(flops, 'FLOPs')} ({percent(flops, total.flops) or '0.0%'})"
                 for name, flops in phases.items()
             )
         )

@@ -261,3 +261,11 @@ def test_a_wide_name_stays_on_its_line() -> None:
     model.add_module("日本語の層", nn.Linear(2, 2))
     (line,) = (text for text in str(count(model, (1, 2))).split("\n") if "日本語の層" in text)
     assert line.split() == ["└─", "日本語の層", "Linear", "6", "4", "10", "100.0%", "40", "B"]
+
+
+def test_a_phase_of_few_operations_is_written_with_its_unit_apart() -> None:
+    x = torch.ones(3, requires_grad=True)
+    with FlopCounter(display=False) as counter:
+        (x * x).sum().backward()
+    # 3 products and 2 sums; two products for each gradient, and their sum.
+    assert "Phases: forward 5 FLOPs (35.7%), backward 9 FLOPs (64.3%)" in str(counter.profile)
