@@ -19,6 +19,7 @@ from benchmarks.comparison import disagreements, measured
 from benchmarks.language import LLAMA_3, Llama, gpt2, llama, on, tokens
 from benchmarks.memory import papers
 from flopdispatch import count
+from tests.versions import needs_torch
 
 T = 512  # tokens
 
@@ -64,6 +65,7 @@ def expert_macs(size: Llama, t: int, experts: int, chosen: int) -> int:
     return size.layers * (t * layer + 2 * t * t * h) + t * h * size.vocabulary
 
 
+@needs_torch(2, 15, "grouped products take bfloat16 only")
 def test_mixtral_counts_the_experts_that_its_tokens_go_through() -> None:
     # Grouped products; FlopCounterMode leaves them out and says 1,647 GFLOPs.
     size = Llama(4_096, 14_336, 32, 32, 8, vocabulary=32_000)
