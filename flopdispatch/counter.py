@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -24,8 +24,10 @@ from flopdispatch.errors import (
     UncountedOperatorWarning,
 )
 from flopdispatch.inputs import differentiable, inputs_on, state_on
-from flopdispatch.profile import Profile
+from flopdispatch.profile import Profile, check_depth
 from flopdispatch.registry import Registry
+
+Counter = TypeVar("Counter", bound="FlopCounter")
 
 
 class FlopCounter:
@@ -56,8 +58,7 @@ class FlopCounter:
         strict: bool = False,
         convention: str | Registry | None = None,
     ) -> None:
-        if depth is not None and (type(depth) is not int or depth < 0):
-            raise ArgumentError(f"depth= takes an integer >= 0 or None, got {depth!r}")
+        check_depth(depth)
         self.display = display
         self.depth = depth
         self.strict = strict
@@ -71,7 +72,7 @@ class FlopCounter:
         self._mode = RecordingMode(self._recording, self._tracker)
         self._profile: Profile | None = None
 
-    def __enter__(self) -> FlopCounter:
+    def __enter__(self: Counter) -> Counter:
         if self._active:
             raise CounterStateError(
                 "this FlopCounter is counting already; use a second FlopCounter for a block "

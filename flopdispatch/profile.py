@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from typing import Any, TypeVar
@@ -110,14 +110,11 @@ class Profile:
     def reprice(self, by: str | Registry) -> Profile:
         """The same recording under another convention: a name or a Registry."""
         registry = convention(by)
-        return Profile(
-            calls=self.calls,
+        return replace(
+            self,
             prices=tuple(registry.price(call) for call in self.calls),
-            rows=self.rows,
-            modules=self.modules,
             convention=registry.name,
             description=registry.description,
-            assumptions=self.assumptions,
         )
 
     # Totals
@@ -235,7 +232,7 @@ class Profile:
 
     def table(self, depth: int | None = None, sort: str | None = None) -> str:
         """The table of modules as text; `report/table.py` says what the arguments do."""
-        return str(reporter("table").render(self, depth=depth, sort=sort))
+        return str(reporter("table")(self, depth=depth, sort=sort))
 
     def __str__(self) -> str:
         return self.table()
@@ -323,8 +320,14 @@ def walk(node: ScopeNode) -> Iterable[ScopeNode]:
 
 
 def reporter(name: str) -> Any:
-    """A report's module, by name at the moment it is asked for: reports build on profiles."""
-    return import_module(f"flopdispatch.report.{name}")
+    """A report by its name, looked up when it is asked for: reports build on profiles."""
+    return import_module("flopdispatch.report").REPORTERS[name]
+
+
+def check_depth(depth: int | None) -> None:
+    """Raises: ArgumentError if `depth` is no number of levels and not None."""
+    if depth is not None and (type(depth) is not int or depth < 0):
+        raise ArgumentError(f"depth= takes an integer >= 0 or None, got {depth!r}")
 
 
 def _sorted(costs: dict[Name, Cost]) -> dict[Name, Cost]:

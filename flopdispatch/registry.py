@@ -32,8 +32,8 @@ class Rule:
 
     `formula` is None for a declared zero. `estimate` says in words what is estimated, and
     is empty where the count is exact; `estimated_if` tells which calls it holds for, None for
-    all. `typed` is False where the formula counts real
-    operations whatever the dtype. `nbytes` overrides the generic bytes read and written.
+    all. `typed` is False where the formula counts real operations whatever the dtype. `nbytes`
+    overrides the generic bytes read and written.
     """
 
     overload: Any
@@ -208,17 +208,17 @@ class Registry:
         """
         dtype = compute_dtype(call)
         rule = self.rule(call.overload)
-        parts = [call]
+        parts = [(call, dtype)]
         if rule is None:
             twin = element_twin(call.overload)
             rule = self.rule(twin) if twin is not None else None
             if rule is None:
                 return Price(Cost().moving(*traffic(call)), UNCOUNTED, UNCOUNTED, dtype)
-            parts = elements(call, twin)
+            parts = [(part, compute_dtype(part)) for part in elements(call, twin)]
         if rule.state == COUNTED and not is_dense(call):
             return Price(Cost().moving(*traffic(call)), UNCOUNTED, UNCOUNTED, dtype)
-        cost = sum((_evaluate(rule, part) for part in parts), Cost())
-        moved = _moved(rule.nbytes, parts) if rule.nbytes is not None else traffic(call)
+        cost = sum((_evaluate(rule, *part) for part in parts), Cost())
+        moved = _moved(rule.nbytes, [p for p, _ in parts]) if rule.nbytes else traffic(call)
         estimated = rule.estimated_if is None or _apply(rule.estimated_if, call)
         estimate = rule.estimate if estimated else ""
         return Price(cost.moving(*moved), rule.family, rule.state, dtype, estimate)
@@ -229,14 +229,14 @@ def is_dense(call: OpCall) -> bool:
     return all(t.stride is not None for t in tensors((call.args, *(v for _, v in call.kwargs))))
 
 
-def _evaluate(rule: Rule, call: OpCall) -> Cost:
+def _evaluate(rule: Rule, call: OpCall, dtype: torch.dtype | None) -> Cost:
     """The formula's counts as real operations of the compute dtype, without bytes."""
     if rule.formula is None:
         return Cost()
     cost = _apply(rule.formula, call)
     if not isinstance(cost, Cost):
         raise FormulaError(f"the formula of {call.overload} returned {cost!r}, not a Cost")
-    return cost.in_dtype(compute_dtype(call)) if rule.typed else cost
+    return cost.in_dtype(dtype) if rule.typed else cost
 
 
 def _moved(nbytes: Traffic, parts: list[OpCall]) -> tuple[int, int]:

@@ -23,7 +23,7 @@ def traffic(call: OpCall) -> tuple[int, int]:
     values = call.arguments()
     read = written = 0
     for argument in schema.arguments:
-        nbytes = sum(t.nbytes for t in tensors(values[argument.name]))
+        nbytes = size(values[argument.name])
         if not is_out(argument):
             read += nbytes
         if argument.alias_info is not None and argument.alias_info.is_write:
@@ -31,8 +31,13 @@ def traffic(call: OpCall) -> tuple[int, int]:
     results = call.result if len(schema.returns) > 1 else (call.result,)
     for returned, value in zip(schema.returns, results or ()):
         if returned.alias_info is None:
-            written += sum(t.nbytes for t in tensors(value))
+            written += size(value)
     return read, written
+
+
+def size(*values: Any) -> int:
+    """Bytes held by all tensors in these arguments or results."""
+    return sum(t.nbytes for t in tensors(values))
 
 
 def is_view(schema: Any) -> bool:

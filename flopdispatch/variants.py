@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from flopdispatch.spec import OpCall, TensorSpec, signature, tensors
+from flopdispatch.spec import OpCall, signature, tensors
 
 
 @cache
@@ -60,7 +60,7 @@ def elements(call: OpCall, twin: Any) -> list[OpCall]:
     """A `_foreach_*` call as one call of `twin` per tensor; arguments go by position."""
     names, _ = signature(twin)
     values = list(call.arguments().values())
-    lists = [value for value in values if any(True for _ in tensors(value))]
+    lists = [value for value in values if any(tensors(value))]
     if not lists:
         return []
     out = call.result if isinstance(call.result, tuple) else lists[0]
@@ -78,7 +78,7 @@ def elements(call: OpCall, twin: Any) -> list[OpCall]:
 
 def _item(value: Any, i: int) -> Any:
     """Element `i` of an argument that is a list per tensor, else the argument itself."""
-    return value[i] if isinstance(value, tuple) and not isinstance(value, TensorSpec) else value
+    return value[i] if isinstance(value, tuple) else value
 
 
 def _element_kind(kind: str) -> str:

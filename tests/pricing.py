@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from flopdispatch.capture.recording import call_of
 from flopdispatch.cost import FIELDS, Cost
 from flopdispatch.formulas import default_registry
+from flopdispatch.formulas.operators import overloads
 from flopdispatch.registry import Price
 from flopdispatch.spec import OpCall
 
@@ -14,10 +16,8 @@ from flopdispatch.spec import OpCall
 def price(overload: Any, *args: Any, **kwargs: Any) -> Price:
     """Run the operator on these arguments and price the call, bytes included."""
     before = call_of(overload, args, kwargs, None)  # in-place operators may change metadata
-    result = overload(*args, **kwargs)
-    call = call_of(overload, (), {}, result)
-    call = type(call)(overload, before.args, before.kwargs, call.result)
-    return default_registry().price(call)
+    after = call_of(overload, (), {}, overload(*args, **kwargs))
+    return default_registry().price(replace(before, result=after.result))
 
 
 def cost(overload: Any, *args: Any, **kwargs: Any) -> Cost:
@@ -32,6 +32,12 @@ def cost_of_specs(overload: Any, *args: Any, result: Any, **kwargs: Any) -> Cost
     priced = default_registry().price(OpCall(overload, args, tuple(kwargs.items()), result))
     assert priced.state != "uncounted", f"{overload} has no rule"
     return priced.cost.moving(0, 0)
+
+
+def hand(operator: str, args: tuple[Any, ...]) -> Cost:
+    """The operations of a call made up from specs: what runs on other devices only."""
+    (overload,) = overloads(operator)
+    return cost_of_specs(overload, *args, result=None)
 
 
 def scaled(value: Cost, times: int) -> Cost:

@@ -155,7 +155,10 @@ class Recording:
 
     def bucket(self, scope: str, phase: str) -> Bucket:
         """The counts of one scope and phase, to add to."""
-        return self.buckets.setdefault((scope, phase), {})
+        found = self.buckets.get((scope, phase))
+        if found is None:
+            found = self.buckets[scope, phase] = {}
+        return found
 
     def add(self, bucket: Bucket, key: Key, result: Any) -> None:
         """Count one call that the bucket may not have seen before."""

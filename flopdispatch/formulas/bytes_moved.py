@@ -7,12 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flopdispatch.spec import TensorSpec, tensors
-
-
-def size(*values: Any) -> int:
-    """Bytes held by all tensors in these arguments or results."""
-    return sum(t.nbytes for t in tensors(values))
+from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 
 def nothing() -> tuple[int, int]:

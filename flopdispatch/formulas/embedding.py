@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas.bytes_moved import size
 from flopdispatch.formulas.folds import combined
 from flopdispatch.formulas.reduction import p_norm
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 aten = torch.ops.aten
 rules = Registry("embedding")

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas.bytes_moved import size
 from flopdispatch.formulas.folds import combined
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 aten = torch.ops.aten
 rules = Registry("loss")

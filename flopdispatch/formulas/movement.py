@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import torch
 
-from flopdispatch.formulas.bytes_moved import nothing, size, takes, writes
+from flopdispatch.formulas.bytes_moved import nothing, takes, writes
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 aten = torch.ops.aten
 rules = Registry("movement")

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas.bytes_moved import size
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.pointwise import ADD, COMPARISON, DIV, MUL, TRANSCENDENTAL
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 rules = Registry("optimizer")
 

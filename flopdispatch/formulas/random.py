@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flopdispatch.formulas.bytes_moved import size, writes
+from flopdispatch.formulas.bytes_moved import writes
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 rules = Registry("random")
 

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas.bytes_moved import size
 from flopdispatch.formulas.folds import folds
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.pointwise import ADD, COMPARISON, MUL, SIGMOID, TRANSCENDENTAL
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 rules = Registry("rnn")
 

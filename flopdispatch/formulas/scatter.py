@@ -11,11 +11,11 @@ import math
 import torch
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas.bytes_moved import size
 from flopdispatch.formulas.folds import combined
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 aten = torch.ops.aten
 rules = Registry("scatter")

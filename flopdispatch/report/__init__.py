@@ -1,3 +1,5 @@
 """Reports: a profile as something to read. One reporter a file; REPORTERS lists them."""
 
-REPORTERS = ("table",)
+from flopdispatch.report import table
+
+REPORTERS = {"table": table.render}

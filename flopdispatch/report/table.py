@@ -7,7 +7,7 @@ from tabulate import tabulate
 from flopdispatch.codec import operator_name
 from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
-from flopdispatch.profile import COMPARABLE, Profile
+from flopdispatch.profile import COMPARABLE, Profile, check_depth
 from flopdispatch.report.rows import SORTS, DisplayRow, display_rows, indented
 from flopdispatch.units import exact, percent, si
 
@@ -25,8 +25,7 @@ def render(profile: Profile, depth: int | None = None, sort: str | None = None) 
 
     Raises: ArgumentError for another `depth` or `sort`.
     """
-    if depth is not None and (type(depth) is not int or depth < 0):
-        raise ArgumentError(f"depth= takes an integer >= 0 or None, got {depth!r}")
+    check_depth(depth)
     if sort is not None and sort not in SORTS:
         raise ArgumentError(f"sort= takes one of {', '.join(SORTS)} or None, got {sort!r}")
     whole = profile.total

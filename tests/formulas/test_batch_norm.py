@@ -15,7 +15,7 @@ from tests import oracles_batch_norm as loops
 from tests.oracles import Tally
 from tests.oracles_batch_norm import channels_back, channels_first
 from tests.oracles_normalization import Row, back, flat, row_of, rows_of
-from tests.pricing import cost, cost_of_specs, price, scaled
+from tests.pricing import cost, hand, price, scaled
 
 aten = torch.ops.aten
 f64 = torch.float64
@@ -192,12 +192,6 @@ ROWS: list[tuple[str, str, tuple[Any, ...], Cost]] = [
         Cost(adds=3 * 24, muls=2 * 24 + 3 * (2 + 1), divs=3 * 2),
     ),
 ]
-
-
-def hand(operator: str, args: tuple[Any, ...]) -> Cost:
-    """The operations of a call made up from specs: what runs on other devices only."""
-    (overload,) = overloads(operator)
-    return cost_of_specs(overload, *args, result=None)
 
 
 @pytest.mark.parametrize(("why", "op", "args", "expected"), ROWS)

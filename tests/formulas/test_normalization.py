@@ -14,7 +14,7 @@ from flopdispatch.spec import spec
 from tests import oracles_normalization as loops
 from tests.oracles import Tally
 from tests.oracles_normalization import back, flat, row_of, rows_of
-from tests.pricing import cost, cost_of_specs, price, scaled
+from tests.pricing import cost, hand, price, scaled
 from tests.versions import needs_torch
 
 aten = torch.ops.aten
@@ -137,12 +137,6 @@ ROWS: list[tuple[str, str, tuple[Any, ...], Cost]] = [
         Cost(muls=12 + 12, adds=3 * (3 + 1), divs=3, transcendentals=3),
     ),
 ]
-
-
-def hand(operator: str, args: tuple[Any, ...]) -> Cost:
-    """The operations of a call made up from specs: what runs on other devices only."""
-    (overload,) = overloads(operator)
-    return cost_of_specs(overload, *args, result=None)
 
 
 @pytest.mark.parametrize(("why", "op", "args", "expected"), ROWS)

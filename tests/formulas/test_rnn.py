@@ -12,7 +12,7 @@ from flopdispatch.formulas import default_registry
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.rnn import rules
 from flopdispatch.registry import Price
-from flopdispatch.spec import OpCall, TensorSpec, signature
+from flopdispatch.spec import OpCall, TensorSpec, signature, spec
 from tests import oracles_rnn as loop
 from tests.dispatched import Dispatched
 from tests.oracles import Tally
@@ -29,13 +29,6 @@ def module(mode: int, *args: int, **options: Any) -> torch.nn.RNNBase:
     if mode in (RELU, TANH):
         return torch.nn.RNN(*args, nonlinearity=("relu", "tanh")[mode], **options)
     return (torch.nn.LSTM if mode == LSTM else torch.nn.GRU)(*args, **options)
-
-
-def spec(*shape: int, dtype: torch.dtype = torch.float32) -> TensorSpec:
-    strides = [1]
-    for size in reversed(shape[1:]):
-        strides.append(strides[-1] * size)
-    return TensorSpec(shape, dtype, tuple(reversed(strides)))
 
 
 def specs(*tensors: torch.Tensor) -> tuple[TensorSpec, ...]:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas import default_registry
-from flopdispatch.spec import OpCall
+from flopdispatch.spec import OpCall, spec
 from tests import oracles_rnn as loop
-from tests.formulas.test_rnn import GRU, LSTM, operations, since, spec
+from tests.formulas.test_rnn import GRU, LSTM, operations, since
 from tests.oracles import Tally
 from tests.pricing import cost
 from tests.versions import needs_torch
