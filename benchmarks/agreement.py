@@ -33,7 +33,8 @@ torch      FlopCounterMode's total for the same run, with grad enabled
 surplus    the part of torch's total that is wrong: it multiplies weight gradients of grouped
            convolutions by the number of groups; ours must be torch less surplus, exactly
 params     must be the sum over the model's parameters, and the table's figure
-published  GMACs of the reference table, met to its last decimal (eval)
+published  GMACs of the reference table, met to its last decimal (eval): as torchvision
+           publishes them, and of timm's models as measured with FlopCounterMode before
 run        eval: forward, batch 1; train: forward, batch {TRAIN_BATCH}; train+backward: both
 """
 HEADINGS = ("model", "run", "ours", "torch", "surplus", "params", "published", "verdict")
