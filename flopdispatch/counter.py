@@ -37,6 +37,9 @@ class FlopCounter:
     `strict=True` raises UncountedOperatorError at the end if an operator without a formula
     ran. `convention` is a Registry or the name of one.
 
+    On meta, a call like one that has run already is answered without running its kernel;
+    `meta_cache=False` runs every kernel. Results are the same.
+
     `flops`, `macs`, `params` and `profile` are live inside the block and final after it.
     Entered again, it starts afresh.
 
@@ -57,8 +60,10 @@ class FlopCounter:
         depth: int | None = None,
         strict: bool = False,
         convention: str | Registry | None = None,
+        meta_cache: bool = True,
     ) -> None:
         check_depth(depth)
+        self.meta_cache = meta_cache
         self.display = display
         self.depth = depth
         self.strict = strict
