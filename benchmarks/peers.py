@@ -67,7 +67,7 @@ def ptflops(model: nn.Module, x: torch.Tensor) -> int:
 
     macs, _ = get_model_complexity_info(
         model, tuple(x.shape[1:]), as_strings=False, print_per_layer_stat=False, verbose=False,
-        input_constructor=lambda _: x if isinstance(model, nn.LSTM) else {"x": x},
+        input_constructor=lambda _: x,
         backend="pytorch",
     )  # fmt: skip
     return int(macs) if macs is not None else -1
