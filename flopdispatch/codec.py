@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from flopdispatch.capture.recording import ByText
+from flopdispatch.capture.keys import ByText
 from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
 from flopdispatch.registry import Price

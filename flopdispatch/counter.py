@@ -74,7 +74,7 @@ class FlopCounter:
     def _start(self) -> None:
         self._recording = Recording()
         self._tracker = ScopeTracker(self._recording)
-        self._mode = RecordingMode(self._recording, self._tracker)
+        self._mode = RecordingMode(self._recording, self._tracker, self.meta_cache)
         self._profile: Profile | None = None
 
     def __enter__(self: Counter) -> Counter:
@@ -85,7 +85,7 @@ class FlopCounter:
             )
         self._start()
         self._tracker.__enter__()
-        self._mode.__enter__()  # type: ignore[no-untyped-call]
+        self._mode.__enter__()
         self._active = True
         return self
 

@@ -91,15 +91,16 @@ class Profile:
 
         Raises: FormulaError if a formula fails.
         """
-        place = {key: i for i, key in enumerate(recording.calls)}
+        calls = list(recording.calls.values())
+        place = {call: i for i, call in enumerate(calls)}
         rows = tuple(
-            Row(scope, phase, place[key], cell[0])
+            Row(scope, phase, place[call], times)
             for (scope, phase), bucket in recording.buckets.items()
-            for key, cell in bucket.items()
+            for call, times in bucket.items()
         )
         return cls(
-            calls=tuple(recording.calls.values()),
-            prices=tuple(registry.price(call) for call in recording.calls.values()),
+            calls=tuple(known.call for known in calls),
+            prices=tuple(registry.price_known(known) for known in calls),
             rows=rows,
             modules=tuple(modules),
             convention=registry.name,

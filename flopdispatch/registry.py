@@ -10,7 +10,8 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -61,6 +62,14 @@ class Price:
     estimate: str = ""
 
 
+class Known(Protocol):
+    """What stands for one distinct call for as long as the process knows it."""
+
+    @property
+    def call(self) -> OpCall:
+        """The call itself."""
+
+
 class Registry:
     """Rules by overload, on top of a `parent`'s.
 
@@ -81,7 +90,11 @@ class Registry:
         self.parent = parent
         self._rules: dict[Any, Rule] = {}
         self._found: dict[Any, Rule | None] = {}
+        self._prices: WeakKeyDictionary[Known, Price] = WeakKeyDictionary()
+        self._seen = Registry._changes
         self._frozen = False
+
+    _changes = 0  # how often a rule was added to any registry, this one's parents among them
 
     def overlay(self, name: str, description: str = "") -> Registry:
         """A registry that falls back on this one, for rules of your own."""
@@ -163,7 +176,7 @@ class Registry:
         for function in (rule.formula, rule.nbytes, rule.estimated_if):
             self._check_parameters(overload, function)
         self._rules[overload] = rule
-        self._found.clear()
+        Registry._changes += 1
 
     @staticmethod
     def _check_parameters(overload: Any, function: Callable[..., Any] | None) -> None:
@@ -187,6 +200,7 @@ class Registry:
 
     def rule(self, overload: Any) -> Rule | None:
         """The rule of an overload, or of the functional one that it is a variant of."""
+        self._forget_what_changed()
         if overload not in self._found:
             found, twin = self._own(overload), functional_twin(overload)
             while found is None and twin is not None:  # view_copy.out, view_copy, view
@@ -199,7 +213,24 @@ class Registry:
             return self._rules[overload]
         return self.parent._own(overload) if self.parent is not None else None
 
+    def _forget_what_changed(self) -> None:
+        if self._seen != Registry._changes:
+            self._found.clear()
+            self._prices.clear()
+            self._seen = Registry._changes
+
     # Pricing
+
+    def price_known(self, known: Known) -> Price:
+        """The price of a call that many recordings share, worked out once.
+
+        Raises: FormulaError as `price` does.
+        """
+        self._forget_what_changed()
+        found = self._prices.get(known)
+        if found is None:
+            found = self._prices[known] = self.price(known.call)
+        return found
 
     def price(self, call: OpCall) -> Price:
         """Price one call.

@@ -5,12 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from flopdispatch.capture.recording import call_of
+from flopdispatch.capture.keys import key_of, value_of
 from flopdispatch.cost import FIELDS, Cost
 from flopdispatch.formulas import default_registry
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.registry import Price
 from flopdispatch.spec import OpCall
+
+
+def call_of(overload: Any, args: Any, kwargs: dict[str, Any], result: Any) -> OpCall:
+    """The OpCall of a call that ran."""
+    return OpCall(
+        overload,
+        tuple(value_of(key_of(value)) for value in args),
+        tuple((name, value_of(key_of(value))) for name, value in kwargs.items()),
+        value_of(key_of(result)),
+    )
 
 
 def price(overload: Any, *args: Any, **kwargs: Any) -> Price:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flopdispatch import ArgumentError, Cost, TensorSpec, codec, spec
-from flopdispatch.capture.recording import ByText
+from flopdispatch.capture.keys import ByText
 from flopdispatch.registry import Price
 from flopdispatch.spec import OpCall
 

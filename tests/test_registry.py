@@ -18,10 +18,10 @@ from flopdispatch import (
     TensorSpec,
     default_registry,
 )
-from flopdispatch.capture.recording import call_of
 from flopdispatch.conventions import CONVENTIONS, convention
 from flopdispatch.registry import Price, compute_dtype, promoted
 from flopdispatch.spec import OpCall, spec
+from tests.pricing import call_of
 
 aten = torch.ops.aten
 f16, f32, f64 = torch.float16, torch.float32, torch.float64

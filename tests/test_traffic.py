@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from flopdispatch.capture.recording import call_of
 from flopdispatch.spec import OpCall, spec
 from flopdispatch.traffic import is_view, traffic
-from tests.pricing import price
+from tests.pricing import call_of, price
 
 aten = torch.ops.aten
 half, long, boolean = torch.float16, torch.int64, torch.bool

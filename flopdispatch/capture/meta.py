@@ -1,7 +1,176 @@
-"""The meta fast path: results of calls that are known, without running their kernels."""
+"""The meta fast path: the results of known calls, without running their kernels.
+
+PyTorch computes a result's metadata on meta in Python, 50 to 500 µs an operator. But the key
+that a call is counted by determines this metadata, so a call like one that has run is
+answered: new tensors are allocated like the first call's, an in-place operator returns the
+argument that it writes. Views run, since they must share their argument's storage, and so does
+all else of which it isn't certain that an answer can't be told from a run.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
 
-def clear_cache() -> None:
-    """Forget all known calls: the next call of each runs its kernel."""
+import torch
+
+from flopdispatch.capture.keys import Key, plain_key
+from flopdispatch.capture.private import has_bits, share_storage
+
+Answer = Callable[[Any, Any], Any]
+
+_META = torch.device("meta")
+_empty_strided = torch.empty_strided
+
+# What torch itself defines: a kernel of somebody else's may do more than its schema says.
+_NAMESPACES = ("aten", "prims")
+
+# Gives its argument another storage, though no tag of it says so.
+_UNTOLD = ("aten::shallow_copy_data_",)
+
+_UNFIT = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output, torch.Tag.inplace_view}
+
+
+def answer_for(overload: Any, args: Any, kwargs: Any, key: Key, out: Any) -> Answer | None:
+    """How to answer calls with this key (a plain one) from now on, None to run them."""
+    written = _writes(overload)
+    if written is None:
+        return None
+    arguments = list(_tensors((args, kwargs)))
+    if not all(tensor.is_meta for tensor in arguments):
+        return None
+    if written:
+        return _returning(overload, args, kwargs, key, out)
+    recipe = _recipe(out, {_storage(tensor) for tensor in arguments})
+    return None if recipe is None else _allocating(recipe)
+
+
+@cache
+def _writes(overload: Any) -> str | None:
+    """The argument that an overload writes and returns, "" if it writes none; None if unfit."""
+    if overload.namespace not in _NAMESPACES or _UNFIT & set(overload.tags):
+        return None
+    schema = overload._schema
+    if schema.name in _UNTOLD:
+        return None
+    aliases = [a for a in schema.arguments if a.alias_info is not None]
+    returned = [r.alias_info for r in schema.returns]
+    if not aliases:
+        return "" if returned and not any(returned) else None
+    if len(aliases) != 1 or len(returned) != 1 or returned[0] is None:
+        return None
+    (alias,) = aliases
+    same = alias.alias_info.before_set == returned[0].before_set
+    written = alias.alias_info.is_write and returned[0].is_write
+    return alias.name if same and written and str(alias.type) == "Tensor" else None
+
+
+# Operators that return what they write
+
+
+def _returning(overload: Any, args: Any, kwargs: Any, key: Key, out: Any) -> Answer | None:
+    """Return the argument that `out` is, if the call left it as it was."""
+    names = [argument.name for argument in overload._schema.arguments]
+    name = _writes(overload)
+    place: Any = name if name in kwargs else names.index(str(name))
+    if (kwargs[place] if name in kwargs else args[place]) is not out:
+        return None
+    before = dict(key[-len(kwargs) :])[name] if name in kwargs else key[2 + place]
+    if plain_key(out) != before:
+        return None
+    values = [*args, *kwargs.values()]
+    if any(isinstance(value, list | tuple) and any(_tensors(value)) for value in values):
+        return None
+    if sum(isinstance(value, torch.Tensor) for value in values) == 1 and place == 0:
+        return _first
+
+    def answer(args: Any, kwargs: Any) -> Any:
+        target = kwargs[place] if type(place) is str else args[place]
+        for value in (*args, *kwargs.values()):
+            # one that overlaps the target may be an error, which the kernel finds
+            if isinstance(value, torch.Tensor) and value is not target:
+                if share_storage(target, value):
+                    return overload(*args, **kwargs)
+        return target
+
+    return answer
+
+
+def _first(args: Any, kwargs: Any) -> Any:
+    return args[0]
+
+
+# Operators that return new tensors
+
+
+def _allocating(recipe: Any) -> Answer:
+    """Allocate what the recipe says."""
+    if type(recipe) is tuple:
+        return _allocating_one(*recipe)
+    kind, recipes = recipe[0], recipe[1:]
+    makers = [None if item is None else _allocating_one(*item) for item in recipes]
+
+    def answer(args: Any, kwargs: Any) -> Any:
+        return kind([None if make is None else make(args, kwargs) for make in makers])
+
+    return answer
+
+
+def _allocating_one(shape: Any, stride: Any, dtype: Any) -> Answer:
+    def answer(args: Any, kwargs: Any) -> Any:
+        return _empty_strided(shape, stride, dtype=dtype, device=_META)
+
+    return answer
+
+
+def _recipe(out: Any, taken: set[int]) -> Any:
+    """What a result is made of, None if allocating this would not give the same.
+
+    A tensor is (shape, stride, dtype), several are a list that begins with their container.
+    `taken` are the storages that it must not share.
+    """
+    if type(out) is torch.Tensor:
+        return _one(out, taken)
+    if type(out) not in (tuple, list) or not out:
+        return None
+    recipe: list[Any] = [type(out)]
+    for item in out:
+        found = None if type(item) is not torch.Tensor else _one(item, taken)
+        if found is None and item is not None:
+            return None
+        recipe.append(found)
+    return recipe
+
+
+def _one(tensor: torch.Tensor, taken: set[int]) -> Any:
+    plain = tensor.is_meta and tensor.layout is torch.strided and not tensor.is_quantized
+    if not plain or has_bits(tensor) or tensor.requires_grad or tensor.storage_offset():
+        return None
+    storage, nbytes = _storage(tensor), tensor.untyped_storage().nbytes()
+    if storage in taken or nbytes != _nbytes(tensor):
+        return None
+    taken.add(storage)
+    return tensor.shape, tensor.stride(), tensor.dtype
+
+
+def _nbytes(tensor: torch.Tensor) -> int:
+    """Bytes from a tensor's first to its last element."""
+    if tensor.numel() == 0:
+        return 0
+    last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride()))
+    return (last + 1) * tensor.itemsize
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))

@@ -9,20 +9,28 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from flopdispatch.capture.calls import CALLS, DECOMPOSED, Call, remember
+from flopdispatch.capture.keys import careful_call, key_of, plain_call
+from flopdispatch.capture.meta import answer_for
 from flopdispatch.capture.private import (
+    active_modes,
     current_graph_task,
     has_own_kernel,
     hidden_from_compiler,
     is_composite,
+    is_deterministic,
     is_jagged,
     run_composite,
 )
-from flopdispatch.capture.recording import Recording, careful_key, key_of
+from flopdispatch.capture.recording import Recording
 from flopdispatch.capture.scopes import ScopeTracker
 
 
 class RecordingMode(TorchDispatchMode):
-    """Adds each operator call to the bucket of the scope and phase it belongs to."""
+    """Adds each operator call to the bucket of the scope and phase it belongs to.
+
+    With `meta_cache`, calls on meta that are known are answered instead of run.
+    """
 
     supports_higher_order_operators = True
 
@@ -32,51 +40,79 @@ class RecordingMode(TorchDispatchMode):
         # and costs at every one; hidden_from_compiler does what it is for.
         return False
 
-    def __init__(self, recording: Recording, tracker: ScopeTracker) -> None:
+    def __init__(self, recording: Recording, tracker: ScopeTracker, meta_cache: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.recording = recording
         self.tracker = tracker
+        self.meta_cache = meta_cache
+        self.answers = False
+
+    def __enter__(self) -> RecordingMode:
+        self.answers = self.meta_cache and active_modes() == 0  # another must see what runs
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
 
     @hidden_from_compiler
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if types and any(map(is_jagged, types)):
-            return NotImplemented  # its sizes are inside: it runs, and its operators come here
+        key = None
+        if not types:
+            try:
+                key = plain_call(func, args, kwargs)
+                call = CALLS.get(key)
+            except Exception:  # an argument without a stride or a hash, or of another type
+                call = key = None
+        if key is None or call is None or call is DECOMPOSED:
+            return self._unknown(func, types, args, kwargs or {}, key)
+        if call.answer is not None and self.answers and not is_deterministic():
+            out = call.answer(args, kwargs)
+        else:
+            out = call.run(*args, **kwargs) if kwargs else call.run(*args)
         tracker = self.tracker
         bucket = tracker.bucket if current_graph_task() < 0 else tracker.backward_bucket()
         try:
-            key = (
-                func,
-                tuple([key_of(value) for value in args]),
-                tuple([(name, key_of(kwargs[name])) for name in kwargs]) if kwargs else None,
-            )
-            cell = bucket.get(key)
-        except Exception:  # an argument without a stride or a hash
-            key = (func, careful_key(args), careful_key(kwargs) if kwargs else None)
-            cell = bucket.get(key)
-        if cell is None:
-            return self._first(bucket, key, func, args, kwargs or {})
-        out = func(*args, **kwargs) if kwargs else func(*args)
-        cell[0] += 1
+            bucket[call] += 1
+        except KeyError:
+            self.recording.add(bucket, call)
         return out
 
-    def _first(self, bucket: Any, key: Any, func: Any, args: Any, kwargs: Any) -> Any:
-        """A call that this scope has not counted yet, or never counts under its plain key."""
+    def _unknown(self, func: Any, types: Any, args: Any, kwargs: Any, key: Any) -> Any:
+        """A call that isn't plain, or hasn't run before, or doesn't count as one."""
+        if any(map(is_jagged, types)):
+            return NotImplemented  # its sizes are inside: it runs, and its operators come here
         runs_as = _how_it_runs(func)
         if runs_as == "query":
             return func(*args, **kwargs)
         if runs_as == "marker":
             self.tracker.mark(begins="enter" in func._schema.name)
             return func(*args, **kwargs)
-        if runs_as == "composite" and not has_own_kernel(func, _tensors((args, kwargs))):
+        if runs_as == "composite" and self._decomposes(func, args, kwargs, key):
             with self:
                 return run_composite(func, args, kwargs)
+        plain = key is not None
+        key = key if plain else careful_call(func, args, kwargs)
         out = func(*args, **kwargs)
-        if runs_as == "dynamic":  # the result's shape is not determined by the arguments'
-            key = (*key, careful_key(out))
-        self.recording.add(bucket, key, out)
+        result = key_of(out)
+        known = (key, result) if runs_as == "dynamic" else key
+        call = CALLS.get(known)
+        if call is None:
+            call = Call(func, key[2 : 2 + len(args)], key[3 + len(args) :], result)
+            call = self.recording.calls.get(call.key, call)
+            if plain and call.answer is None and runs_as != "dynamic":
+                call.answer = answer_for(func, args, kwargs, key, out)
+            remember(known, call)
+        self.recording.add(self.tracker.present(), call)
         return out
+
+    def _decomposes(self, func: Any, args: Any, kwargs: Any, key: Any) -> bool:
+        if key is not None and CALLS.get(key) is DECOMPOSED:
+            return True
+        if has_own_kernel(func, _tensors((args, kwargs))):
+            return False
+        if key is not None:
+            remember(key, DECOMPOSED)
+        return True
 
 
 # Questions about a tensor's metadata, asked through the mode by subclasses such as FakeTensor

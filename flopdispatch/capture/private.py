@@ -27,6 +27,14 @@ def _no() -> bool:
     return False
 
 
+def _some() -> int:
+    return 1
+
+
+def _maybe(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return True
+
+
 def _same(count: int) -> int:
     return count
 
@@ -53,6 +61,34 @@ compiled_frames: Callable[[int], int] = getattr(
 
 # Whether torch.jit.trace is watching: it would write what we ask of a tensor into its graph.
 is_traced: Callable[[], bool] = getattr(torch._C, "_is_tracing", _no)
+
+
+# How many dispatch modes are active in this thread.
+active_modes: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack", _some)
+
+# Whether operators must be deterministic: some then raise instead of running.
+is_deterministic: Callable[[], bool] = getattr(
+    torch._C, "_get_deterministic_algorithms", torch.are_deterministic_algorithms_enabled
+)
+
+# Whether two tensors have one storage.
+share_storage: Callable[[torch.Tensor, torch.Tensor], bool] = getattr(
+    torch._C, "_is_alias_of", _maybe
+)
+
+
+def kernel_of(overload: Any) -> Callable[..., Any]:
+    """What calls an overload, without the Python method around it where that adds nothing."""
+    if type(overload) is torch._ops.OpOverload:
+        return getattr(overload, "_op", overload)
+    return overload  # type: ignore[no-any-return]
+
+
+def has_bits(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is lazily conjugated, negated or zero, or has names (older torch)."""
+    if tensor.is_conj() or tensor.is_neg() or tensor._is_zerotensor():
+        return True
+    return bool(getattr(tensor, "has_names", _no)())
 
 
 def hidden_from_compiler(function: Function) -> Function:

@@ -58,14 +58,15 @@ class Scope:
     """One place in a module tree: a path, and the module found there (not kept alive)."""
 
     __slots__ = (
-        "bare", "calls", "children", "index", "module", "module_type", "name", "names", "params",
-        "parent", "rank", "recording",
+        "bare", "buckets", "calls", "children", "index", "module", "module_type", "name", "names",
+        "params", "parent", "rank", "recording",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Scope | None, recording: Recording) -> None:
         self.name = name
         self.parent = parent
         self.recording = recording
+        self.buckets: dict[str, Bucket] = {}
         self.module: Any = _no_module
         self.module_type = ""
         self.params: tuple[tuple[int, int], ...] = ()
@@ -78,7 +79,10 @@ class Scope:
 
     def bucket(self, phase: str) -> Bucket:
         """Where calls of this scope are counted."""
-        return self.recording.bucket(self.name, phase)
+        found = self.buckets.get(phase)
+        if found is None:
+            found = self.buckets[phase] = self.recording.bucket(self.name, phase)
+        return found
 
     def path_to(self, module: nn.Module) -> str | None:
         """The shortest path from this scope's module to one below it."""
@@ -213,12 +217,14 @@ class ScopeTracker:
         """A module ends, by return or by exception."""
         if threading.get_ident() != self.thread:
             return
-        if not any(entry[0] == id(module) for entry in reversed(self.stack)):
-            return  # it began before the block did
-        ended = -1
-        while ended != id(module):
-            ended, self.current, self.bucket, self.phase = self.stack.pop()
-        if not self.stack and not is_traced():
+        stack = self.stack
+        if not stack or stack[-1][0] != id(module):
+            if not any(entry[0] == id(module) for entry in reversed(stack)):
+                return  # it began before the block did
+            while stack[-1][0] != id(module):
+                stack.pop()
+        _, self.current, self.bucket, self.phase = stack.pop()
+        if not stack and not is_traced():
             self.describe()
         self.note()
 
@@ -296,6 +302,10 @@ class ScopeTracker:
         if len(self.starts) > MAX_NOTES:
             del self.starts[: MAX_NOTES // 2], self.owners[: MAX_NOTES // 2]
             self.forgotten = True
+
+    def present(self) -> Bucket:
+        """Where an operator that runs now is counted."""
+        return self.bucket if current_graph_task() < 0 else self.backward_bucket()
 
     def backward_bucket(self) -> Bucket:
         """Where an operator that runs inside a backward is counted."""

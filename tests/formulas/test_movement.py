@@ -5,12 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from flopdispatch.capture.recording import call_of
 from flopdispatch.cost import Cost
 from flopdispatch.formulas import default_registry
 from flopdispatch.formulas.movement import rules
 from flopdispatch.traffic import is_view
-from tests.pricing import price
+from tests.pricing import call_of, price
 
 aten = torch.ops.aten
 long = torch.int64
