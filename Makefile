@@ -29,8 +29,9 @@ test-oldest:
 agreement: $(VENV)/.test
 	$(BIN)/python -m benchmarks.agreement --backward
 
+# What counting costs, beside the peers that are installed: about ten minutes.
 bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.speed --write
 	$(BIN)/python -m benchmarks.memory
 
 # What the other tools say of the same models.

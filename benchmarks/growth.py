@@ -59,15 +59,14 @@ def shapes(units: int) -> Program:
 class Series:
     """Programs of a kind, of growing length."""
 
-    unit: str
     make: Callable[[int], Program]
     lengths: tuple[int, ...]
 
 
 SERIES = {
-    "encoder layers": Series("layer", layers, (12, 24, 48, 96)),
-    "iterations": Series("iteration", iterations, (1, 10, 100, 1_000, 10_000)),
-    "distinct shapes": Series("shape", shapes, (1, 10, 100, 1_000, 10_000)),
+    "encoder layers": Series(layers, (12, 24, 48, 96)),
+    "iterations": Series(iterations, (1, 10, 100, 1_000, 10_000)),
+    "distinct shapes": Series(shapes, (1, 10, 100, 1_000, 10_000)),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmarks.goals import Verdict, growth_verdicts, verdicts
-from benchmarks.growth import GROWING, SERIES
+from benchmarks.growth import GROWING
 from benchmarks.ratios import Ratio, Spread, spread
 from benchmarks.ways import COLD, FLOOR, NOOP, PEERS, TORCH, UNCOUNTED, WARM
 from flopdispatch.units import si
@@ -140,9 +140,9 @@ def growth_table(growth: Sequence[Mapping[str, Any]]) -> str:
         for way in GROWING:
             point = points[name, units, way]
             each = milliseconds(point["seconds"] / units)
-            cells.append(f"{each} a {SERIES[name].unit} ({megabytes(point['nbytes'])})")
-        lines.append([f"{units:,} {name}", *cells])
-    return table(lines, ("program", *GROWING))
+            cells.append(f"{each} ({megabytes(point['nbytes'])})")
+        lines.append([name, f"{units:,}", *cells])
+    return table(lines, ("program of", "units", *GROWING))
 
 
 def goals_table(found: Sequence[Verdict]) -> str:

@@ -32,7 +32,8 @@ def turns(
                 if way.rounds is not None and not 0 <= number < way.rounds:
                     continue
                 way.prepare()
-                gc.collect()
+                if number >= 0:
+                    gc.collect()
                 begin = time.perf_counter()
                 figure = way.run()
                 taken = time.perf_counter() - begin
