@@ -215,6 +215,12 @@ def test_the_floor_makes_what_the_kernels_make(make: Callable[[str], Work]) -> N
     assert next(mode.following, "none") == "none"
 
 
+def test_the_floor_calls_what_aliases_its_arguments() -> None:
+    made = {str(call.operator): call.results for call in noted(several_results("meta").program)}
+    called = {name for name, results in made.items() if results is None}
+    assert called == {"aten.t.default", "aten.relu_.default"}
+
+
 def test_the_floor_leaves_the_result_and_gradients_as_they_are() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)).to("meta")
     x = torch.empty(2, 3, 8, 8, device="meta")
