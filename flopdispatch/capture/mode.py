@@ -56,14 +56,12 @@ class RecordingMode(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        key = None
-        if not types:
-            try:
-                key = plain_call(func, args, kwargs)
-                call = CALLS.get(key)
-            except Exception:  # an argument without a stride or a hash, or of another type
-                call = key = None
-        if key is None or call is None or call is DECOMPOSED:
+        try:
+            key = plain_call(func, args, kwargs)
+            call = CALLS.get(key)
+        except Exception:  # an argument without a stride or a hash, or of another type
+            call = key = None
+        if call is None or call is DECOMPOSED:
             return self._unknown(func, types, args, kwargs or {}, key)
         if call.answer is not None and self.answers and not is_deterministic():
             out = call.answer(args, kwargs)
