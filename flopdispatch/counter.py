@@ -113,7 +113,7 @@ class FlopCounter:
         """
         if self._profile is not None:
             return self._profile
-        profile = Profile.of(self._recording, self._tracker.modules(), self.registry)
+        profile = Profile.of(self._recording, self._tracker.tree.records(), self.registry)
         if not self._active:
             self._profile = profile
         return profile

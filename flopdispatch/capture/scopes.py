@@ -8,14 +8,10 @@ notes finds the scope of the node that a backward operator runs for. No tensor i
 
 from __future__ import annotations
 
-import itertools
 import threading
-import weakref
 from bisect import bisect_right
-from collections import deque
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.modules.module import (
     register_module_forward_hook,
@@ -25,7 +21,6 @@ from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
-from torch.utils.weak import WeakIdKeyDictionary
 
 from flopdispatch.capture.private import (
     compiled_frames,
@@ -42,9 +37,9 @@ from flopdispatch.capture.recording import (
     OPTIMIZER,
     RECOMPUTE,
     Bucket,
-    ModuleRecord,
     Recording,
 )
+from flopdispatch.capture.tree import ModuleTree, Scope
 
 # Notes kept for the backward. Graphs older than this many module calls and returns are
 # forgotten, so that a long run needs no more memory than a short one.
@@ -52,93 +47,6 @@ MAX_NOTES = 1 << 18
 
 # Nodes that no forward made (AccumulateGrad) carry the largest number there is.
 NO_FORWARD = 1 << 62
-
-
-class Scope:
-    """One place in a module tree: a path, and the module found there (not kept alive)."""
-
-    __slots__ = (
-        "bare", "buckets", "calls", "children", "index", "module", "module_type", "name", "names",
-        "params", "parent", "rank", "recording",
-    )  # fmt: skip
-
-    def __init__(self, name: str, parent: Scope | None, recording: Recording) -> None:
-        self.name = name
-        self.parent = parent
-        self.recording = recording
-        self.buckets: dict[str, Bucket] = {}
-        self.module: Any = _no_module
-        self.module_type = ""
-        self.params: tuple[tuple[int, int], ...] = ()
-        self.rank: int | None = None  # its place in a report, known once it is described
-        self.calls = 0
-        self.children: dict[int, tuple[Any, Scope]] = {}
-        self.names: dict[int, str] | None = None  # of the module's own children, by id
-        self.index: dict[int, str] | None = None  # of all below it, by id
-        self.bare = False  # whether the module has nothing of its own: no parameter, no child
-
-    def bucket(self, phase: str) -> Bucket:
-        """Where calls of this scope are counted."""
-        found = self.buckets.get(phase)
-        if found is None:
-            found = self.buckets[phase] = self.recording.bucket(self.name, phase)
-        return found
-
-    def path_to(self, module: nn.Module) -> str | None:
-        """The shortest path from this scope's module to one below it."""
-        own = self.module()
-        if own is None:
-            return None
-        if self.names is None:
-            names = reversed(own._modules.items())  # a module's first name stays
-            self.names = {id(child): str(name) for name, child in names}
-        name = self.names.get(id(module))
-        if name is not None and own._modules.get(name) is module:
-            return name
-        for fresh in (False, True):  # the tree may have changed since it was indexed
-            if self.index is None or fresh:
-                self.index = _paths(own)
-            path = self.index.get(id(module))
-            if path is not None and _at(own, path) is module:
-                return path
-        return None
-
-    def fits(self, module: nn.Module) -> bool:
-        """Whether a module found in no tree may go by this scope's name.
-
-        It does if it is the same one, and if it takes the place of one that is gone and both
-        are bare: `nn.ReLU()(x)` in a forward makes a module a call, all of them alike.
-        """
-        own = self.module()
-        return own is module or (own is None and self.bare and _is_bare(module))
-
-
-def _is_bare(module: nn.Module) -> bool:
-    return not (module._parameters or module._buffers or module._modules)
-
-
-def _no_module() -> None:
-    return None
-
-
-def _paths(root: nn.Module) -> dict[int, str]:
-    """The shortest path to each module below `root`, by id."""
-    found: dict[int, str] = {id(root): ""}
-    queue: deque[tuple[str, nn.Module]] = deque([("", root)])
-    while queue:
-        path, module = queue.popleft()
-        for name, child in module._modules.items():
-            if child is not None and id(child) not in found:
-                found[id(child)] = f"{path}.{name}" if path else name
-                queue.append((found[id(child)], child))
-    return found
-
-
-def _at(root: nn.Module, path: str) -> nn.Module | None:
-    module: nn.Module | None = root
-    for name in path.split("."):
-        module = module._modules.get(name) if module is not None else None
-    return module
 
 
 class ScopeTracker:
@@ -149,8 +57,8 @@ class ScopeTracker:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        self.block = Scope("", None, recording)
-        self.scopes: dict[str, Scope] = {"": self.block}
+        self.tree = ModuleTree(recording)
+        self.block = self.tree.block
         self.current = self.block
         self.bucket = self.block.bucket(FORWARD)
         self.phase = FORWARD
@@ -164,10 +72,6 @@ class ScopeTracker:
         self.thread = threading.get_ident()
         self.handles: list[Any] = []
         self.compiled = -1
-        self.identities: Any = WeakIdKeyDictionary()  # a number for each parameter
-        self.numbers = itertools.count()  # one that is gone never gives its number to another
-        self.tops: list[Scope] = []  # modules reached from no other, still to be described
-        self.ranks = 0
 
     def __enter__(self) -> ScopeTracker:
         self.thread = threading.get_ident()
@@ -186,7 +90,7 @@ class ScopeTracker:
             handle.remove()
         self.handles = []
         compiled_frames(self.compiled)
-        self.describe()
+        self.tree.describe()
 
     # The forward
 
@@ -202,11 +106,9 @@ class ScopeTracker:
                 current, phase = self.owner_of_node(), RECOMPUTE
         elif phase == OPTIMIZER:  # a closure
             phase = FORWARD
-        known = current.children.get(id(module))
-        scope = known[1] if known is not None and known[0]() is module else None
-        if scope is None:
-            scope = self.locate(current, module)
-            current.children[id(module)] = (weakref.ref(module), scope)
+        scope = current.children.get(id(module))
+        if scope is None or scope.module() is not module:
+            scope = current.children[id(module)] = self.tree.locate(current, module)
         scope.calls += 1
         self.current, self.phase = scope, phase
         self.bucket = scope.bucket(phase)
@@ -225,39 +127,8 @@ class ScopeTracker:
                 stack.pop()
         _, self.current, self.bucket, self.phase = stack.pop()
         if not stack and not is_traced():
-            self.describe()
+            self.tree.describe()
         self.note()
-
-    def locate(self, current: Scope, module: nn.Module) -> Scope:
-        """The scope of a module called from `current`: its path below the nearest caller."""
-        ancestor: Scope | None = current
-        while ancestor is not None:
-            if ancestor.module() is module:
-                return ancestor
-            path = ancestor.path_to(module)
-            if path is not None:
-                return self.scope(f"{ancestor.name}.{path}", module)
-            ancestor = ancestor.parent
-        name = f"{current.name}.{type(module).__name__}" if current.name else type(module).__name__
-        unique, number = name, 1
-        while unique in self.scopes and not self.scopes[unique].fits(module):
-            number += 1
-            unique = f"{name}#{number}"
-        found = self.scope(unique, module)
-        found.bare = _is_bare(module)
-        found.module_type = type(module).__name__
-        self.tops.append(found)
-        return found
-
-    def scope(self, name: str, module: nn.Module | None = None) -> Scope:
-        """The scope with this name, made with those above it if need be."""
-        found = self.scopes.get(name)
-        if found is None:
-            parent = self.scope(name.rpartition(".")[0])
-            found = self.scopes[name] = Scope(name, parent, self.recording)
-        if module is not None:
-            found.module = weakref.ref(module)
-        return found
 
     # The optimizer
 
@@ -340,40 +211,3 @@ class ScopeTracker:
         """List an assumption once."""
         if text not in self.recording.assumptions:
             self.recording.assumptions.append(text)
-
-    # The module tree
-
-    def describe(self) -> None:
-        """Note class and parameters of all modules below those called, run or not."""
-        for top in self.tops:
-            module = top.module()
-            for path, below in module.named_modules() if module is not None else ():
-                self.describe_one(self.scope(f"{top.name}.{path}" if path else top.name, below))
-        self.tops.clear()
-
-    def describe_one(self, scope: Scope) -> None:
-        """Note what a report says of a module, so that the module itself can be let go."""
-        module = scope.module()
-        if module is None or scope.rank is not None:
-            return
-        scope.rank, self.ranks = self.ranks, self.ranks + 1
-        scope.module_type = type(module).__name__
-        scope.params = tuple(
-            (self.identity(p), p.numel())
-            for p in module._parameters.values()
-            if p is not None and not torch.nn.parameter.is_lazy(p)
-        )
-
-    def identity(self, parameter: nn.Parameter) -> int:
-        """The number that tells this parameter from all others seen in the block."""
-        if parameter not in self.identities:
-            self.identities[parameter] = next(self.numbers)
-        return int(self.identities[parameter])
-
-    def modules(self) -> tuple[ModuleRecord, ...]:
-        """All modules known so far, in the order of their trees."""
-        self.describe()
-        for scope in self.scopes.values():  # a module called by a second path
-            self.describe_one(scope)
-        known = sorted(self.scopes.values(), key=lambda s: (s.rank is None, s.rank or 0))
-        return tuple(ModuleRecord(s.name, s.module_type, s.params, s.calls) for s in known)

@@ -142,7 +142,7 @@ def grown(optimizer: Any, steps: int, **options: Any) -> tuple[int, ...]:
     profile = counter.profile
     assert profile.root.children[0].calls == steps
     buckets = (len(bucket) for bucket in found.buckets.values())
-    return len(found.calls), sum(buckets), len(found.buckets), len(counter._tracker.scopes)
+    return len(found.calls), sum(buckets), len(found.buckets), len(counter._tracker.tree.scopes)
 
 
 @pytest.mark.parametrize(

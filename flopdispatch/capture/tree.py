@@ -1,0 +1,197 @@
+"""The module tree: where each module called in a block is found, and what a report says of it."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import Any
+
+import torch
+from torch import nn
+
+from flopdispatch.capture.recording import Bucket, ModuleRecord, Recording
+
+
+class Scope:
+    """One place in a module tree: a path, and the module found there (not kept alive)."""
+
+    __slots__ = (
+        "bare", "buckets", "calls", "children", "index", "module", "module_type", "name", "names",
+        "params", "parent", "rank", "recording",
+    )  # fmt: skip
+
+    def __init__(self, name: str, parent: Scope | None, recording: Recording) -> None:
+        self.name = name
+        self.parent = parent
+        self.recording = recording
+        self.buckets: dict[str, Bucket] = {}
+        self.module: Any = _no_module
+        self.module_type = ""
+        self.params: tuple[tuple[int, int], ...] = ()
+        self.rank: int | None = None  # its place in a report, known once it is described
+        self.calls = 0
+        self.children: dict[int, Scope] = {}  # of the modules called from here, by id
+        self.names: dict[int, str] | None = None  # of the module's own children, by id
+        self.index: dict[int, str] | None = None  # of all below it, by id
+        self.bare = False  # whether the module has nothing of its own: no parameter, no child
+
+    def bucket(self, phase: str) -> Bucket:
+        """Where calls of this scope are counted."""
+        found = self.buckets.get(phase)
+        if found is None:
+            found = self.buckets[phase] = self.recording.bucket(self.name, phase)
+        return found
+
+    def path_to(self, module: nn.Module) -> str | None:
+        """The shortest path from this scope's module to one below it."""
+        own = self.module()
+        if own is None:
+            return None
+        if self.names is None:
+            names = reversed(own._modules.items())  # a module's first name stays
+            self.names = {id(child): str(name) for name, child in names}
+        name = self.names.get(id(module))
+        if name is not None and own._modules.get(name) is module:
+            return name
+        for fresh in (False, True):  # the tree may have changed since it was indexed
+            if self.index is None or fresh:
+                self.index = _paths(own)
+            path = self.index.get(id(module))
+            if path is not None and _at(own, path) is module:
+                return path
+        return None
+
+    def fits(self, module: nn.Module) -> bool:
+        """Whether a module found in no tree may go by this scope's name.
+
+        It does if it is the same one, and if it takes the place of one that is gone and both
+        are bare: `nn.ReLU()(x)` in a forward makes a module a call, all of them alike.
+        """
+        own = self.module()
+        return own is module or (own is None and self.bare and _is_bare(module))
+
+
+class ModuleTree:
+    """The scopes of one block, `block` itself the root of them."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.block = Scope("", None, recording)
+        self.scopes: dict[str, Scope] = {"": self.block}
+        self.tops: list[Scope] = []  # modules reached from no other, still to be described
+        self.ranks = 0
+        # A number for each parameter; one that is gone never gives its number to another.
+        self.identities: dict[int, tuple[Any, int]] = {}
+        self.numbers = 0
+
+    def locate(self, current: Scope, module: nn.Module) -> Scope:
+        """The scope of a module called from `current`: its path below the nearest caller."""
+        ancestor: Scope | None = current
+        while ancestor is not None:
+            if ancestor.module() is module:
+                return ancestor
+            path = ancestor.path_to(module)
+            if path is not None:
+                return self.scope(f"{ancestor.name}.{path}", module)
+            ancestor = ancestor.parent
+        name = f"{current.name}.{type(module).__name__}" if current.name else type(module).__name__
+        unique, number = name, 1
+        while unique in self.scopes and not self.scopes[unique].fits(module):
+            number += 1
+            unique = f"{name}#{number}"
+        found = self.scope(unique, module)
+        found.bare = _is_bare(module)
+        found.module_type = type(module).__name__
+        self.tops.append(found)
+        return found
+
+    def scope(self, name: str, module: nn.Module | None = None) -> Scope:
+        """The scope with this name, made with those above it if need be."""
+        found = self.scopes.get(name)
+        if found is None:
+            parent = self.scope(name.rpartition(".")[0])
+            found = self.scopes[name] = Scope(name, parent, self.recording)
+        if module is not None and found.module() is not module:
+            found.module = weakref.ref(module)
+        return found
+
+    # What a report says of the modules
+
+    def describe(self) -> None:
+        """Note class and parameters of all modules below those called, run or not."""
+        for top in self.tops:
+            module = top.module()
+            if module is not None:
+                self._describe_below(top.name, module, set())
+        self.tops.clear()
+
+    def _describe_below(self, name: str, module: nn.Module, seen: set[int]) -> None:
+        seen.add(id(module))
+        scope = self.scopes.get(name) or self.scope(name)
+        if scope.module() is None:
+            scope.module = weakref.ref(module)
+        self._describe_one(scope)
+        for child_name, child in module._modules.items():
+            if child is not None and id(child) not in seen:
+                self._describe_below(f"{name}.{child_name}", child, seen)
+
+    def _describe_one(self, scope: Scope) -> None:
+        """Note what a report says of a module, so that the module itself can be let go."""
+        module = scope.module()
+        if module is None or scope.rank is not None:
+            return
+        scope.rank, self.ranks = self.ranks, self.ranks + 1
+        scope.module_type = type(module).__name__
+        if module._parameters:
+            scope.params = tuple(
+                [
+                    (self._identity(p), p.numel())
+                    for p in module._parameters.values()
+                    if p is not None and not torch.nn.parameter.is_lazy(p)
+                ]
+            )
+
+    def _identity(self, parameter: nn.Parameter) -> int:
+        """The number that tells this parameter from all others seen in the block."""
+        known = self.identities.get(id(parameter))
+        if known is None or known[0]() is not parameter:
+            self.numbers += 1
+            known = self.identities[id(parameter)] = weakref.ref(parameter), self.numbers
+        return known[1]
+
+    def records(self) -> tuple[ModuleRecord, ...]:
+        """All modules known so far, in the order of their trees."""
+        self.describe()
+        for scope in self.scopes.values():
+            if scope.rank is None:  # a module called by a second path
+                self._describe_one(scope)
+        known = sorted(self.scopes.values(), key=lambda s: (s.rank is None, s.rank or 0))
+        return tuple([ModuleRecord(s.name, s.module_type, s.params, s.calls) for s in known])
+
+
+def _is_bare(module: nn.Module) -> bool:
+    return not (module._parameters or module._buffers or module._modules)
+
+
+def _no_module() -> None:
+    return None
+
+
+def _paths(root: nn.Module) -> dict[int, str]:
+    """The shortest path to each module below `root`, by id."""
+    found: dict[int, str] = {id(root): ""}
+    queue: deque[tuple[str, nn.Module]] = deque([("", root)])
+    while queue:
+        path, module = queue.popleft()
+        for name, child in module._modules.items():
+            if child is not None and id(child) not in found:
+                found[id(child)] = f"{path}.{name}" if path else name
+                queue.append((found[id(child)], child))
+    return found
+
+
+def _at(root: nn.Module, path: str) -> nn.Module | None:
+    module: nn.Module | None = root
+    for name in path.split("."):
+        module = module._modules.get(name) if module is not None else None
+    return module
