@@ -79,8 +79,8 @@ def operators() -> dict[str, Any]:
     return {op.full_name: op for op in op_db}
 
 
-def run_operator(name: str, step: int = 1) -> Any:
-    """Each `step`-th sample of an operator in all of its dtypes."""
+def run_operator(name: str, most: int | None = None) -> Any:
+    """All samples of an operator, or `most` of them, in each of its dtypes."""
     from benchmarks import equality_operators as sweep  # noqa: PLC0415 (as above)
 
     tally = sweep.Tally()
@@ -88,7 +88,7 @@ def run_operator(name: str, step: int = 1) -> Any:
     with sweep.every_warning():
         for dtype in sweep.DTYPES:
             if op.supports_dtype(dtype, "cpu"):
-                sweep.compare(op, dtype, tally, step)
+                sweep.compare(op, dtype, tally, most)
     return tally
 
 
@@ -97,7 +97,9 @@ def operators_in_words(tallies: list[Any]) -> str:
     return (
         f"{len(tallies):,} operators, {sum(t.samples for t in tallies):,} samples, "
         f"{sum(t.runs for t in tallies):,} runs ({sum(t.raised for t in tallies):,} of them "
-        f"raised), {sum(t.calls for t in tallies):,} calls counted"
+        f"raised), {sum(t.calls for t in tallies):,} calls counted; of "
+        f"{sum(t.known for t in tallies):,} distinct calls {sum(t.answered for t in tallies):,} "
+        "are answered without their kernels once they are known"
     )
 
 

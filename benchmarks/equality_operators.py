@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -36,7 +35,7 @@ from benchmarks.equality_samples import (
     sliced,
     without_gradients,
 )
-from flopdispatch.capture.calls import clear_cache
+from flopdispatch.capture.calls import CALLS, clear_cache
 from tests.observed import Observation, Program, differences, observe
 
 DTYPES = (
@@ -45,7 +44,8 @@ DTYPES = (
 )  # fmt: skip
 CHUNK = 32  # samples observed one way before the other way: what their calls share is tried
 TIMES = 2  # runs in each counter: the second finds what the first has left
-CLOSELY = 12  # samples of each operator and dtype that are tried in every way
+CLOSELY = 6  # samples of each operator and close dtype that are tried in every way
+CLOSE_DTYPES = {torch.float32, torch.bfloat16, torch.complex64, torch.int64, torch.bool}
 
 Context = Callable[[], AbstractContextManager[Any]]
 
@@ -358,12 +358,17 @@ def differentiable_in(value: Any) -> list[Tensor]:
 
 @dataclass(slots=True)
 class Tally:
-    """How much was run, and what was different."""
+    """How much was run, and what was different.
+
+    Of the distinct calls `known` to the cache, those `answered` run no kernel again.
+    """
 
     samples: int = 0
     runs: int = 0
     raised: int = 0
     calls: int = 0
+    known: int = 0
+    answered: int = 0
     different: list[str] = field(default_factory=list)
 
     def note(self, observation: Observation) -> None:
@@ -373,11 +378,13 @@ class Tally:
         self.calls += sum(row.times for row in getattr(observation.profile, "rows", ()))
 
 
-def compare(op: Any, dtype: torch.dtype, tally: Tally, step: int = 1) -> None:
-    """Each of an operator's samples in one dtype (or each `step`-th), both ways."""
-    chosen = list(islice(samples(op, dtype), 0, None, step))
-    stride = -(-len(chosen) // CLOSELY) or 1
-    closely = [number % stride == 0 for number in range(len(chosen))]
+def compare(op: Any, dtype: torch.dtype, tally: Tally, most: int | None = None) -> None:
+    """All of an operator's samples in one dtype both ways, or `most` of them, evenly spaced."""
+    chosen = list(samples(op, dtype))
+    if most is not None:
+        chosen = chosen[:: step_for(chosen, most)]
+    step = step_for(chosen, CLOSELY)
+    closely = [dtype in CLOSE_DTYPES and n % step == 0 for n in range(len(chosen))]
     for start in range(0, len(chosen), CHUNK):
         chunk = slice(start, start + CHUNK)
         compare_chunk(
@@ -386,12 +393,19 @@ def compare(op: Any, dtype: torch.dtype, tally: Tally, step: int = 1) -> None:
     tally.samples += len(chosen)
 
 
+def step_for(items: list[Any], most: int) -> int:
+    """The step that takes no more than so many of these."""
+    return -(-len(items) // most) or 1
+
+
 def compare_chunk(groups: list[list[Program]], tally: Tally) -> None:
     """Observe all groups without the fast path, then with it, its cache empty and then warm."""
     off = [observe(group, TIMES, meta_cache=False) for group in groups]
     clear_cache()
     cold = [observe(group, TIMES, meta_cache=True) for group in groups]
     warm = [observe(group, TIMES, meta_cache=True) for group in groups]
+    tally.known += len(CALLS)
+    tally.answered += sum(call.answer is not None for call in CALLS.values())
     for group, expected, one, other in zip(groups, off, cold, warm):
         for observation in (expected, one, other):
             tally.note(observation)

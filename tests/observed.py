@@ -158,6 +158,11 @@ class Program(NamedTuple):
     run: Callable[[Any], Any]
 
 
+def texts_of(caught: list[warnings.WarningMessage]) -> dict[str, None]:
+    """The distinct warnings; how often a once-only one is given is up to how torch runs."""
+    return {ADDRESS.sub("0x", f"{w.category.__name__}: {w.message}"): None for w in caught}
+
+
 class Outcome(NamedTuple):
     """What one run did: values are plain, from an Observer."""
 
@@ -184,7 +189,7 @@ def outcome(program: Program, inputs: Any) -> Outcome:
     return Outcome(
         program.name,
         error,
-        tuple([ADDRESS.sub("0x", f"{w.category.__name__}: {w.message}") for w in caught]),
+        tuple(texts_of(caught)),
         inputs=observer.value(inputs),
         output=observer.value(output),
         random=zlib.crc32(ctypes.string_at(state.data_ptr(), state.numel())),
@@ -214,7 +219,7 @@ def observe(programs: list[Program], times: int, *, meta_cache: bool) -> Observa
                     outcomes.extend([outcome(program, one) for one in inputs])
         except Exception as raised:
             ending.append(f"{type(raised).__name__}: {raised}")
-    ending.extend(f"{w.category.__name__}: {w.message}" for w in caught)
+    ending.extend(texts_of(caught))
     try:
         profile: Any = counter.profile
     except Exception as raised:
