@@ -123,7 +123,7 @@ class Profile:
     @cached_property
     def total(self) -> Cost:
         """Everything that ran in the block."""
-        return sum((self._cost(row) for row in self.rows), Cost())
+        return self._cost(self.rows)
 
     @property
     def flops(self) -> int:
@@ -211,15 +211,17 @@ class Profile:
 
         return node("")[0]
 
-    def _cost(self, row: Row) -> Cost:
-        return self.prices[row.call].cost * row.times
+    def _cost(self, rows: Iterable[Row]) -> Cost:
+        times: dict[int, int] = {}
+        for row in rows:
+            times[row.call] = times.get(row.call, 0) + row.times
+        return Cost.total((self.prices[call].cost, number) for call, number in times.items())
 
     def _sum(self, name: Callable[[Row], Name]) -> dict[Name, Cost]:
-        found: dict[Name, Cost] = {}
+        groups: dict[Name, list[Row]] = {}
         for row in self.rows:
-            key = name(row)
-            found[key] = found.get(key, Cost()) + self._cost(row)
-        return found
+            groups.setdefault(name(row), []).append(row)
+        return {key: self._cost(rows) for key, rows in groups.items()}
 
     def _calls_where(self, matches: Callable[[Price], bool]) -> dict[Any, int]:
         found: dict[Any, int] = {}

@@ -68,9 +68,3 @@ def remember(key: Key, call: Call) -> None:
             for oldest in list(islice(CALLS, len(CALLS) - MAX_CALLS // 2)):
                 del CALLS[oldest]
         CALLS[key] = call
-
-
-def clear_cache() -> None:
-    """Forget all known calls: the next call of each runs its kernel."""
-    with _writing:
-        CALLS.clear()

@@ -15,10 +15,16 @@ from typing import Any
 
 import torch
 
+from flopdispatch.capture.calls import CALLS
 from flopdispatch.capture.keys import Key, plain_key
+from flopdispatch.capture.patterns import pattern_of, recipe_of, template_of
 from flopdispatch.capture.private import has_bits, share_storage
 
 Answer = Callable[[Any, Any], Any]
+
+# What calls of a pattern have in common: a template of their results, or the answer itself.
+_TEMPLATES: dict[Key, Any] = {}
+MAX_TEMPLATES = 1 << 12
 
 _META = torch.device("meta")
 _empty_strided = torch.empty_strided
@@ -41,9 +47,37 @@ def answer_for(overload: Any, args: Any, kwargs: Any, key: Key, out: Any) -> Ans
     if not all(tensor.is_meta for tensor in arguments):
         return None
     if written:
-        return _returning(overload, args, kwargs, key, out)
-    recipe = _recipe(out, {_storage(tensor) for tensor in arguments})
-    return None if recipe is None else _allocating(recipe)
+        answer = template = _returning(overload, args, kwargs, key, out)
+        found = pattern_of(overload, key)
+    else:
+        recipe = _recipe(out, {_storage(tensor) for tensor in arguments})
+        if recipe is None:
+            return None
+        answer = _allocating(recipe)
+        found = pattern_of(overload, key)
+        template = None if found is None else template_of(recipe, found[1])
+    if found is not None and template is not None:
+        if len(_TEMPLATES) >= MAX_TEMPLATES:
+            _TEMPLATES.clear()
+        _TEMPLATES[found[0]] = template
+    return answer
+
+
+def answer_like_others(overload: Any, key: Key) -> Answer | None:
+    """How to answer calls with this key, from what calls on other sizes have shown."""
+    if _writes(overload) is None:
+        return None
+    found = pattern_of(overload, key)
+    template = None if found is None else _TEMPLATES.get(found[0])
+    if found is None or template is None or callable(template):
+        return template
+    return _allocating(recipe_of(template, found[1]))
+
+
+def clear_cache() -> None:
+    """Forget all known calls: the next call of each runs its kernel."""
+    CALLS.clear()
+    _TEMPLATES.clear()
 
 
 @cache
