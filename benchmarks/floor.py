@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 META = torch.device("meta")
 
@@ -47,15 +48,16 @@ class Notes(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        self.notes.append(note(func, out))
+        self.notes.append(note(func, (args, kwargs), out))
         return out
 
 
-def note(operator: Any, out: Any) -> Note:
+def note(operator: Any, arguments: Any, out: Any) -> Note:
     """The note of a call that gave `out`."""
     kind = type(out) if type(out) in (list, tuple) else None
     results = out if kind else (out,)
-    if is_functional(operator) and results and all(map(is_plain, results)):
+    new = all(map(is_plain, results)) and share_nothing(results, arguments)
+    if is_functional(operator) and results and new:
         return Note(operator, tuple((x.shape, x.stride(), x.dtype) for x in results), kind)
     return Note(operator)
 
@@ -78,6 +80,19 @@ def is_plain(value: Any) -> bool:
         and not value.is_neg()
         and bool(value.storage_offset() == 0)
     )
+
+
+def share_nothing(results: Any, arguments: Any) -> bool:
+    """Whether each result has a storage of its own."""
+    tensors = [x for x in tree_leaves(arguments) if isinstance(x, torch.Tensor)]
+    taken = {storage(x) for x in tensors if x.layout is torch.strided}
+    owned = {storage(x) for x in results}
+    return len(owned) == len(results) and not owned & taken
+
+
+def storage(tensor: torch.Tensor) -> int:
+    """What tells a storage from all others."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def allocation(noted: Note) -> Allocation | None:

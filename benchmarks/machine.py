@@ -18,6 +18,7 @@ def machine() -> dict[str, str]:
     return {
         "CPU": found(CPU, "model name") or platform.processor() or "unknown",
         "cores": f"{os.cpu_count()}, threads used: {torch.get_num_threads()}",
+        "load": f"{os.getloadavg()[0]:.1f} processes on average in the minute before",
         "memory": gigabytes(found(MEMORY, "MemTotal")),
         "system": f"{platform.system()}, Python {platform.python_version()}",
         **{package: installed(package) for package in PACKAGES},

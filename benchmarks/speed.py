@@ -73,13 +73,14 @@ def measure(rows: Iterable[Row], growing: bool) -> dict[str, Any]:
     """All measurements, as plain JSON values."""
     warnings.simplefilter("ignore")  # the peers warn a lot, and ours of its own at each turn
     torch.set_num_threads(1)
+    measured_with = machine()  # first, for the load is that of the others
     measured = {}
     for row in rows:
         begin = time.perf_counter()
         measured[row.name] = measured_row(row)
         print(f"{time.perf_counter() - begin:6.1f} s  {row.name}", file=sys.stderr, flush=True)
     return {
-        "machine": machine(),
+        "machine": measured_with,
         "rows": measured,
         "growth": list(growth()) if growing else [],
     }

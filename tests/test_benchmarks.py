@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import nn
 
 from benchmarks import growth, speed
 from benchmarks import ways as ways_module
-from benchmarks.floor import Replay, allocation, is_functional, noted, replay
+from benchmarks.floor import Replay, allocation, is_functional, note, noted, replay
 from benchmarks.goals import Goal, GrowthGoal, growth_verdicts, verdicts
 from benchmarks.machine import machine
 from benchmarks.page import page
@@ -152,6 +153,38 @@ def test_only_a_cold_turn_clears_the_cache_and_each_does(monkeypatch: pytest.Mon
     assert seen.count("clear") == seen.count(COLD)
 
 
+KERNELS = ("_meta_registrations.py", "_refs/__init__.py", "_prims/__init__.py")
+
+
+def kernels_run(run: Callable[[], Any]) -> int:
+    """How many functions of torch's Python kernels for meta a run calls."""
+    calls = 0
+
+    def watch(frame: Any, event: str, value: Any) -> None:
+        nonlocal calls
+        calls += event == "call" and frame.f_code.co_filename.endswith(KERNELS)
+
+    sys.setprofile(watch)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_a_cold_turn_runs_kernels_and_a_warm_one_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways_module, "PEERS", {})
+    found, _ = ways(Row("tiny", FORWARD, "meta", ROUNDS, tiny))
+    plain = kernels_run(found[UNCOUNTED].run)
+    assert plain > 0
+    for _ in range(2):
+        found[COLD].prepare()
+        assert kernels_run(found[COLD].run) == plain
+        found[WARM].prepare()
+        assert kernels_run(found[WARM].run) == 0
+    assert kernels_run(found[FLOOR].run) == 0
+
+
 def test_every_way_runs_once_in_each_round_and_each_goes_first() -> None:
     seen: list[str] = []
 
@@ -219,6 +252,15 @@ def test_the_floor_calls_what_aliases_its_arguments() -> None:
     made = {str(call.operator): call.results for call in noted(several_results("meta").program)}
     called = {name for name, results in made.items() if results is None}
     assert called == {"aten.t.default", "aten.relu_.default"}
+
+
+def test_the_floor_calls_what_shares_a_storage_whatever_its_schema_says() -> None:
+    x = torch.empty(3, device="meta")
+    functional = torch.ops.aten.relu.default
+    assert note(functional, ((x,), None), x.detach()).results is None
+    assert note(functional, ((x,), None), torch.empty_like(x)).results is not None
+    y = torch.empty(3, device="meta")
+    assert note(functional, ((x,), None), (y, y.detach())).results is None
 
 
 def test_the_floor_leaves_the_result_and_gradients_as_they_are() -> None:
