@@ -19,7 +19,7 @@ from flopdispatch.cost import Cost
 from flopdispatch.errors import FormulaError, RegistryError
 from flopdispatch.spec import OpCall, TensorSpec, signature, tensors
 from flopdispatch.traffic import traffic
-from flopdispatch.variants import element_twin, elements, functional_twin, is_out
+from flopdispatch.variants import element_twin, elements, functional_twin, input_names
 
 COUNTED, ZERO, UNCOUNTED = "counted", "zero", "uncounted"
 
@@ -248,7 +248,8 @@ class Registry:
             parts = [(part, compute_dtype(part)) for part in elements(call, twin)]
         if rule.state == COUNTED and not is_dense(call):
             return Price(Cost().moving(*traffic(call)), UNCOUNTED, UNCOUNTED, dtype)
-        cost = sum((_evaluate(rule, *part) for part in parts), Cost())
+        costs = [_evaluate(rule, *part) for part in parts]
+        cost = costs[0] if len(costs) == 1 else sum(costs, Cost())
         moved = _moved(rule.nbytes, [p for p, _ in parts]) if rule.nbytes else traffic(call)
         estimated = rule.estimated_if is None or _apply(rule.estimated_if, call)
         estimate = rule.estimate if estimated else ""
@@ -300,10 +301,8 @@ def compute_dtype(call: OpCall) -> torch.dtype | None:
     Operands of integers that give a floating result (a mean, a true division, a product
     with a Python float) are converted first, so these compute in the result's type.
     """
-    schema = getattr(call.overload, "_schema", None)
-    arguments = schema.arguments if schema is not None else ()
     values = call.arguments()
-    operands = [t for a in arguments if not is_out(a) for t in tensors(values[a.name])]
+    operands = [t for name in input_names(call.overload) for t in tensors(values[name])]
     results = list(tensors(call.result))
     dtype = promoted(operands or results)
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
@@ -315,6 +314,8 @@ def compute_dtype(call: OpCall) -> torch.dtype | None:
 
 def promoted(operands: list[TensorSpec]) -> torch.dtype | None:
     """torch's promotion of operands: those without dimensions count only for their kind."""
+    if len({t.dtype for t in operands}) == 1:
+        return operands[0].dtype
     dtype: torch.dtype | None = None
     scalars = [t.dtype for t in operands if t.ndim == 0]
     for operand in [t.dtype for t in operands if t.ndim > 0] or scalars:

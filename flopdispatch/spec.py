@@ -103,8 +103,8 @@ def signature(overload: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
 
 def tensors(value: Any) -> Iterator[TensorSpec]:
     """The specs in an argument or a result, in order."""
-    if isinstance(value, TensorSpec):
+    if type(value) is TensorSpec:
         yield value
-    elif isinstance(value, (tuple, list)):
+    elif type(value) is tuple or type(value) is list:
         for item in value:
             yield from tensors(item)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from flopdispatch.spec import OpCall, tensors
-from flopdispatch.variants import is_out
+from flopdispatch.variants import input_names
 
 
 def traffic(call: OpCall) -> tuple[int, int]:
@@ -17,22 +18,27 @@ def traffic(call: OpCall) -> tuple[int, int]:
 
     Ignores: an argument that is passed twice is read twice, since a spec has no identity.
     """
-    schema = getattr(call.overload, "_schema", None)
-    if schema is None or is_view(schema):
+    roles = _roles(call.overload)
+    if roles is None:
         return 0, 0
+    outputs, fresh = roles
     values = call.arguments()
-    read = written = 0
-    for argument in schema.arguments:
-        nbytes = size(values[argument.name])
-        if not is_out(argument):
-            read += nbytes
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            written += nbytes
-    results = call.result if len(schema.returns) > 1 else (call.result,)
-    for returned, value in zip(schema.returns, results or ()):
-        if returned.alias_info is None:
-            written += size(value)
+    read = sum([size(values[name]) for name in input_names(call.overload)])
+    written = sum([size(values[name]) for name in outputs])
+    if any(fresh):
+        results = call.result if len(fresh) > 1 else (call.result,)
+        written += sum([size(value) for new, value in zip(fresh, results or ()) if new])
     return read, written
+
+
+@cache
+def _roles(overload: Any) -> tuple[tuple[str, ...], tuple[bool, ...]] | None:
+    """The names of the arguments written, and which returns are new; None for views."""
+    schema = getattr(overload, "_schema", None)
+    if schema is None or is_view(schema):
+        return None
+    written = [a for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+    return tuple(a.name for a in written), tuple(r.alias_info is None for r in schema.returns)
 
 
 def size(*values: Any) -> int:

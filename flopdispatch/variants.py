@@ -108,6 +108,12 @@ def _inputs(overload: Any) -> list[tuple[str, str]]:
     ]
 
 
+@cache
+def input_names(overload: Any) -> tuple[str, ...]:
+    """Names of the arguments that are not pure outputs; none of a higher-order operator."""
+    return tuple(name for name, _ in _inputs(overload)) if hasattr(overload, "_schema") else ()
+
+
 def is_out(argument: Any) -> bool:
     """Whether a schema argument is an `out=` tensor: written, never read."""
     return bool(
