@@ -32,13 +32,14 @@ class Recording:
 
     Memory grows with the distinct (scope, phase, call), not with iterations. `calls` holds
     one of all equal calls, `alike` those that differ in nothing but numbers: at most
-    MAX_NUMBERS of them are told apart.
+    MAX_NUMBERS of them are told apart. `first` are the first calls of each operator.
     """
 
     buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict)
     calls: dict[Key, Call] = field(default_factory=dict)
     members: set[Call] = field(default_factory=set)
     assumptions: list[str] = field(default_factory=list)
+    first: dict[int, list[Call]] = field(default_factory=dict)
     alike: dict[Key, list[Call]] = field(default_factory=dict)
 
     def bucket(self, scope: str, phase: str) -> Bucket:
@@ -59,10 +60,17 @@ class Recording:
         equal = self.calls.get(call.key)
         if equal is not None:
             return equal
-        known = self.alike.setdefault(call.pattern, [])
-        if len(known) >= MAX_NUMBERS:
-            return known[-1]
-        known.append(call)
+        first = self.first.setdefault(id(call.overload), [])
+        if len(first) < MAX_NUMBERS:
+            first.append(call)
+            if len(first) == MAX_NUMBERS:  # before that there can't be too many alike
+                for other in first:
+                    self.alike.setdefault(other.pattern, []).append(other)
+        else:
+            known = self.alike.setdefault(call.pattern, [])
+            if len(known) >= MAX_NUMBERS:
+                return known[-1]
+            known.append(call)
         self.calls[call.key] = call
         self.members.add(call)
         return call
