@@ -27,7 +27,6 @@ from flopdispatch.capture.private import (
     current_graph_task,
     current_node,
     hidden_from_compiler,
-    is_traced,
     next_sequence_number,
     sequence_number,
 )
@@ -90,7 +89,7 @@ class ScopeTracker:
             handle.remove()
         self.handles = []
         compiled_frames(self.compiled)
-        self.tree.describe()
+        self.tree.finish()
 
     # The forward
 
@@ -126,8 +125,8 @@ class ScopeTracker:
             while stack[-1][0] != id(module):
                 stack.pop()
         _, self.current, self.bucket, self.phase = stack.pop()
-        if not stack and not is_traced():
-            self.tree.describe()
+        if not stack:
+            self.tree.finish()
         self.note()
 
     # The optimizer

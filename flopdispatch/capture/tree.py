@@ -6,9 +6,10 @@ import weakref
 from collections import deque
 from typing import Any
 
-import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from flopdispatch.capture.private import is_traced
 from flopdispatch.capture.recording import Bucket, ModuleRecord, Recording
 
 
@@ -78,7 +79,7 @@ class ModuleTree:
         self.recording = recording
         self.block = Scope("", None, recording)
         self.scopes: dict[str, Scope] = {"": self.block}
-        self.tops: list[Scope] = []  # modules reached from no other, still to be described
+        self.unfinished: list[Scope] = []  # of which not all parameters are known yet
         self.ranks = 0
         # A number for each parameter; one that is gone never gives its number to another.
         self.identities: dict[int, tuple[Any, int]] = {}
@@ -101,8 +102,7 @@ class ModuleTree:
             unique = f"{name}#{number}"
         found = self.scope(unique, module)
         found.bare = _is_bare(module)
-        found.module_type = type(module).__name__
-        self.tops.append(found)
+        self._walk(found, module, set())
         return found
 
     def scope(self, name: str, module: nn.Module | None = None) -> Scope:
@@ -117,39 +117,48 @@ class ModuleTree:
 
     # What a report says of the modules
 
-    def describe(self) -> None:
-        """Note class and parameters of all modules below those called, run or not."""
-        for top in self.tops:
-            module = top.module()
-            if module is not None:
-                self._describe_below(top.name, module, set())
-        self.tops.clear()
-
-    def _describe_below(self, name: str, module: nn.Module, seen: set[int]) -> None:
+    def _walk(self, scope: Scope, module: nn.Module, seen: set[int]) -> None:
+        """Make the scopes of all modules below one, so that those that don't run are known too."""
         seen.add(id(module))
-        scope = self.scopes.get(name) or self.scope(name)
-        if scope.module() is None:
-            scope.module = weakref.ref(module)
-        self._describe_one(scope)
-        for child_name, child in module._modules.items():
-            if child is not None and id(child) not in seen:
-                self._describe_below(f"{name}.{child_name}", child, seen)
+        self._describe(scope, module)
+        for name, child in module._modules.items():
+            if child is None or id(child) in seen:
+                continue
+            path = f"{scope.name}.{name}"
+            below = self.scopes.get(path)
+            if below is None:
+                below = self.scopes[path] = Scope(path, scope, self.recording)
+            if below.module() is not child:
+                below.module = weakref.ref(child)
+            scope.children[id(child)] = below
+            self._walk(below, child, seen)
 
-    def _describe_one(self, scope: Scope) -> None:
+    def _describe(self, scope: Scope, module: nn.Module) -> None:
         """Note what a report says of a module, so that the module itself can be let go."""
-        module = scope.module()
-        if module is None or scope.rank is not None:
+        if scope.rank is None:
+            scope.rank, self.ranks = self.ranks, self.ranks + 1
+            scope.module_type = type(module).__name__
+            if module._parameters and not self._note_parameters(scope, module):
+                self.unfinished.append(scope)
+
+    def _note_parameters(self, scope: Scope, module: nn.Module) -> bool:
+        """Note a module's own parameters; False if they can't be known yet."""
+        if is_traced():  # it would write what we ask of a tensor into its graph
+            return False
+        known = [p for p in module._parameters.values() if p is not None and not is_lazy(p)]
+        scope.params = tuple([(self._identity(p), p.numel()) for p in known])
+        return len(known) == sum(p is not None for p in module._parameters.values())
+
+    def finish(self) -> None:
+        """Note the parameters that were not there yet when their module was first called."""
+        if not self.unfinished:
             return
-        scope.rank, self.ranks = self.ranks, self.ranks + 1
-        scope.module_type = type(module).__name__
-        if module._parameters:
-            scope.params = tuple(
-                [
-                    (self._identity(p), p.numel())
-                    for p in module._parameters.values()
-                    if p is not None and not torch.nn.parameter.is_lazy(p)
-                ]
-            )
+        modules = [(scope, scope.module()) for scope in self.unfinished]
+        self.unfinished = [
+            scope
+            for scope, module in modules
+            if module is not None and not self._note_parameters(scope, module)
+        ]
 
     def _identity(self, parameter: nn.Parameter) -> int:
         """The number that tells this parameter from all others seen in the block."""
@@ -161,10 +170,11 @@ class ModuleTree:
 
     def records(self) -> tuple[ModuleRecord, ...]:
         """All modules known so far, in the order of their trees."""
-        self.describe()
+        self.finish()
         for scope in self.scopes.values():
-            if scope.rank is None:  # a module called by a second path
-                self._describe_one(scope)
+            module = scope.module() if scope.rank is None else None
+            if module is not None:  # called by a second path
+                self._describe(scope, module)
         known = sorted(self.scopes.values(), key=lambda s: (s.rank is None, s.rank or 0))
         return tuple([ModuleRecord(s.name, s.module_type, s.params, s.calls) for s in known])
 
