@@ -145,9 +145,14 @@ class ModuleTree:
         """Note a module's own parameters; False if they can't be known yet."""
         if is_traced():  # it would write what we ask of a tensor into its graph
             return False
-        known = [p for p in module._parameters.values() if p is not None and not is_lazy(p)]
-        scope.params = tuple([(self._identity(p), p.numel()) for p in known])
-        return len(known) == sum(p is not None for p in module._parameters.values())
+        params, all_known = [], True
+        for parameter in module._parameters.values():
+            if parameter is not None and is_lazy(parameter):
+                all_known = False
+            elif parameter is not None:
+                params.append((self._identity(parameter), parameter.numel()))
+        scope.params = tuple(params)
+        return all_known
 
     def finish(self) -> None:
         """Note the parameters that were not there yet when their module was first called."""
