@@ -12,9 +12,9 @@ from torch import nn
 
 from benchmarks import equality_transformers as language
 from benchmarks import zoo
-from flopdispatch.capture.calls import clear_cache
+from flopdispatch.capture.meta import clear_cache
 from flopdispatch.counter import run_backward
-from tests.observed import Observation, Program, differences, observe
+from tests.observed import Observation, Program, lasting_differences, observe
 
 TIMES = 2  # runs of each program in a counter
 BATCH = 2
@@ -128,9 +128,9 @@ def programs(chosen: Model) -> list[Program]:
     ]
 
 
-def observed(model: Model, *, meta_cache: bool) -> Observation:
-    """A model that is built anew, observed in one counter."""
-    return observe(programs(model), TIMES, meta_cache=meta_cache)
+def observed(model: Model, way: bool | None) -> Observation:
+    """A model that is built anew, observed in one counter, or without one."""
+    return observe(programs(model), TIMES, meta_cache=way)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,18 +146,16 @@ class Comparison:
 
 
 def compare(model: Model) -> Comparison:
-    """Observe a model without the fast path, then with it, its cache empty and then warm."""
-    expected = observed(model, meta_cache=False)
+    """Observe a model uncounted, without the fast path, with its cache empty, and warm."""
+    slow = observed(model, None), observed(model, False)
     clear_cache()
-    cold = observed(model, meta_cache=True)
-    warm = observed(model, meta_cache=True)
-    wrong = differences(expected, cold) + differences(expected, warm)
-    raised = [outcome.error for outcome in expected.outcomes if outcome.error]
+    fast = observed(model, True), observed(model, True)
+    errors = [outcome.error for outcome in slow[0].outcomes if outcome.error]
     return Comparison(
         model.name,
-        3 * len(expected.outcomes),
-        3 * len(raised),
-        tuple(sorted(set(raised))),
-        sum(row.times for row in getattr(expected.profile, "rows", ())),
-        tuple(wrong),
+        sum(len(one.outcomes) for one in (*slow, *fast)),
+        sum(bool(outcome.error) for one in (*slow, *fast) for outcome in one.outcomes),
+        tuple(sorted(set(errors))),
+        sum(row.times for one in (*slow, *fast) for row in getattr(one.profile, "rows", ())),
+        tuple(lasting_differences(partial(observed, model), slow, fast)),
     )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,24 +19,24 @@ from torch.autograd import forward_ad
 
 from benchmarks.equality_samples import (
     Plan,
-    aliased,
-    alone,
-    as_form,
     built,
-    contiguous,
-    emptied,
-    expanded,
     found,
     mapped,
-    overlapping,
-    permuted,
     planned,
-    scalars_on_cpu,
-    sliced,
     without_gradients,
 )
-from flopdispatch.capture.calls import CALLS, clear_cache
-from tests.observed import Observation, Program, differences, observe
+from benchmarks.equality_ways import (
+    ALWAYS_OUT,
+    BACKWARD,
+    FORWARD,
+    IN_PLACE,
+    OUTS,
+    Context,
+    Way,
+    out_with_gradient,
+)
+from flopdispatch.capture.meta import clear_cache
+from tests.observed import Observation, Program, lasting_differences, observe
 
 DTYPES = (
     torch.float32, torch.float64, torch.bfloat16, torch.float16,
@@ -46,165 +46,6 @@ CHUNK = 32  # samples observed one way before the other way: what their calls sh
 TIMES = 2  # runs in each counter: the second finds what the first has left
 CLOSELY = 6  # samples of each operator and close dtype that are tried in every way
 CLOSE_DTYPES = {torch.float32, torch.bfloat16, torch.complex64, torch.int64, torch.bool}
-
-Context = Callable[[], AbstractContextManager[Any]]
-
-
-@contextmanager
-def double_by_default() -> Iterator[None]:
-    """float64 is the default dtype."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextmanager
-def deterministic() -> Iterator[None]:
-    """Operators without a deterministic algorithm raise."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
-@contextmanager
-def every_warning() -> Iterator[None]:
-    """Warnings that torch gives once in a process are given each time."""
-    before = torch.is_warn_always_enabled()
-    torch.set_warn_always(True)
-    try:
-        yield
-    finally:
-        torch.set_warn_always(before)
-
-
-def same_layout(call: Any) -> Any:
-    """The layout that the sample has."""
-    return call
-
-
-class Way(NamedTuple):
-    """One way to call a sample: how it is laid out, made, called, and in which mode."""
-
-    name: str
-    layout: Callable[[Any], Any] = same_layout
-    mode: Context = nullcontext
-    making: Context = nullcontext
-    always: bool = False  # on every sample, not just those looked at closely
-
-
-FORWARD = (
-    Way("no grad", without_gradients, torch.no_grad, always=True),
-    Way("inference", without_gradients, torch.inference_mode, always=True),
-)
-BACKWARD = (
-    Way("backward", always=True),
-    Way("backward permuted", permuted),
-    Way("backward expanded", expanded),
-    Way("backward sliced", sliced),
-    Way("backward empty", emptied),
-    Way("backward aliased", aliased),
-    Way("backward overlapping", overlapping),
-    Way("backward of views", as_form("view")),
-    Way("backward of parameters", as_form("parameter")),
-    Way("backward of a subclass", as_form("subclass")),
-    Way("backward, conj", as_form("conj")),
-    Way("backward, neg", as_form("neg")),
-    Way("backward, scalars on the CPU", scalars_on_cpu),
-    Way("of inference tensors", without_gradients, making=torch.inference_mode),
-    Way("inference of inference tensors", without_gradients, torch.inference_mode,
-        torch.inference_mode),
-    Way("double by default", mode=double_by_default),
-    Way("deterministic", mode=deterministic),
-)  # fmt: skip
-IN_PLACE = (
-    Way("in place, no grad", without_gradients, torch.no_grad, always=True),
-    Way("in place", always=True),
-    Way("in place permuted", permuted),
-    Way("in place expanded", expanded),
-    Way("in place sliced", sliced),
-    Way("in place aliased", aliased),
-    Way("in place overlapping", overlapping),
-    Way("in place on views", as_form("view")),
-    Way("in place, conj", as_form("conj")),
-    Way("in place, neg", as_form("neg")),
-    Way("in place, inference", without_gradients, torch.inference_mode),
-    Way("in place on inference tensors", without_gradients, making=torch.inference_mode),
-)
-
-
-def out_alike(plan: Plan, call: Any) -> Plan:
-    """As the operator would make it."""
-    return plan
-
-
-def out_empty(plan: Plan, call: Any) -> Plan:
-    """Of no elements, to be resized."""
-    return alone(replace(plan, shape=(0,)), (1,))
-
-
-def out_longer(plan: Plan, call: Any) -> Plan:
-    """Of another shape, resized with a warning."""
-    shape = (*plan.shape, 2)
-    return alone(replace(plan, shape=shape), contiguous(shape))
-
-
-def out_permuted(plan: Plan, call: Any) -> Plan:
-    """With other strides, which stay."""
-    laid: Plan = permuted(plan)
-    return laid
-
-
-def out_expanded(plan: Plan, call: Any) -> Plan:
-    """With elements that share memory."""
-    laid: Plan = expanded(plan)
-    return laid
-
-
-def out_sliced(plan: Plan, call: Any) -> Plan:
-    """In a larger memory."""
-    laid: Plan = sliced(plan)
-    return laid
-
-
-def out_double(plan: Plan, call: Any) -> Plan:
-    """Of another dtype that some can be written to."""
-    return alone(replace(plan, dtype=torch.float64), plan.stride)
-
-
-def out_integer(plan: Plan, call: Any) -> Plan:
-    """Of a dtype that fractions can't be written to."""
-    return alone(replace(plan, dtype=torch.int64), plan.stride)
-
-
-def out_of_inputs(plan: Plan, call: Any) -> Plan:
-    """An argument itself, where one is alike."""
-    alike = (p for p in found(call, Plan) if (p.shape, p.dtype) == (plan.shape, plan.dtype))
-    return next(alike, plan)
-
-
-def out_with_gradient(plan: Plan, call: Any) -> Plan:
-    """Refused where gradients are taken."""
-    floats = plan.dtype.is_floating_point or plan.dtype.is_complex
-    return replace(plan, requires_grad=floats)
-
-
-def out_conjugated(plan: Plan, call: Any) -> Plan:
-    """With a conj or neg bit of its own."""
-    wrapped: Plan = as_form("conj" if plan.dtype.is_complex else "neg")(plan)
-    return wrapped
-
-
-OUTS = (
-    out_alike, out_empty, out_longer, out_permuted, out_expanded, out_sliced, out_double,
-    out_integer, out_of_inputs, out_with_gradient, out_conjugated,
-)  # fmt: skip
-ALWAYS_OUT = (out_alike, out_empty, out_permuted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,17 +199,12 @@ def differentiable_in(value: Any) -> list[Tensor]:
 
 @dataclass(slots=True)
 class Tally:
-    """How much was run, and what was different.
-
-    Of the distinct calls `known` to the cache, those `answered` run no kernel again.
-    """
+    """How much was run, and what was different."""
 
     samples: int = 0
     runs: int = 0
     raised: int = 0
     calls: int = 0
-    known: int = 0
-    answered: int = 0
     different: list[str] = field(default_factory=list)
 
     def note(self, observation: Observation) -> None:
@@ -399,20 +235,17 @@ def step_for(items: list[Any], most: int) -> int:
 
 
 def compare_chunk(groups: list[list[Program]], tally: Tally) -> None:
-    """Observe all groups without the fast path, then with it, its cache empty and then warm."""
+    """Observe all groups uncounted, without the fast path, with its cache empty, and warm."""
+    alone = [observe(group, TIMES, meta_cache=None) for group in groups]
     off = [observe(group, TIMES, meta_cache=False) for group in groups]
     clear_cache()
     cold = [observe(group, TIMES, meta_cache=True) for group in groups]
     warm = [observe(group, TIMES, meta_cache=True) for group in groups]
-    tally.known += len(CALLS)
-    tally.answered += sum(call.answer is not None for call in CALLS.values())
-    for group, expected, one, other in zip(groups, off, cold, warm):
-        for observation in (expected, one, other):
+    for group, *observations in zip(groups, alone, off, cold, warm):
+        for observation in observations:
             tally.note(observation)
-        wrong = differences(expected, one) or differences(expected, other)
-        if wrong:
-            # What torch does differently from one run to the next is not our doing.
-            again = observe(group, TIMES, meta_cache=False)
-            if differences(expected, again):
-                wrong = differences(again, observe(group, TIMES, meta_cache=True))
-        tally.different += [f"{group[0].name.rpartition(',')[0]}: {text}" for text in wrong]
+        tally.different += lasting_differences(
+            lambda way, group=group: observe(group, TIMES, meta_cache=way),
+            (observations[0], observations[1]),
+            (observations[2], observations[3]),
+        )

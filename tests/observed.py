@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopdispatch import FlopCounter, Profile
 
@@ -205,30 +206,42 @@ class Observation:
     ending: tuple[str, ...]  # warnings and errors of the counter's own exit
 
 
-def observe(programs: list[Program], times: int, *, meta_cache: bool) -> Observation:
-    """Run each program so many times in one counter, on fresh inputs each time."""
+class NoOp(TorchDispatchMode):
+    """What torch does otherwise under any dispatch mode is not the counter's doing."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+def observe(programs: list[Program], times: int, *, meta_cache: bool | None) -> Observation:
+    """Run each program so many times in one counter, on fresh inputs each time.
+
+    `meta_cache=None` is without a counter, under a mode that does nothing: the profile is None.
+    """
     given = [(program, [program.make() for _ in range(times)]) for program in programs]
-    counter = FlopCounter(display=False, meta_cache=meta_cache)
+    counter = None if meta_cache is None else FlopCounter(display=False, meta_cache=meta_cache)
     outcomes: list[Outcome] = []
     ending: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            with counter:
+            with counter or NoOp():
                 for program, inputs in given:
                     outcomes.extend([outcome(program, one) for one in inputs])
         except Exception as raised:
             ending.append(f"{type(raised).__name__}: {raised}")
     ending.extend(texts_of(caught))
     try:
-        profile: Any = counter.profile
+        profile: Any = counter and counter.profile
     except Exception as raised:
         profile = f"{type(raised).__name__}: {raised}"
     return Observation(outcomes, profile, tuple(ending))
 
 
 def differences(expected: Observation, found: Observation) -> list[str]:
-    """What is not the same, in words; empty if all is."""
+    """What is not the same, in words; empty if all is. Without a counter there is no profile."""
     wrong = []
     for number, (one, other) in enumerate(zip(expected.outcomes, found.outcomes)):
         if not same(one, other):
@@ -236,13 +249,32 @@ def differences(expected: Observation, found: Observation) -> list[str]:
             wrong.append(f"{one.name} (run {number}): " + "; ".join(told[:MAX_SHOWN]))
     if len(expected.outcomes) != len(found.outcomes):
         wrong.append(f"{len(expected.outcomes)} runs, {len(found.outcomes)} with the fast path")
-    if expected.ending != found.ending:
+    if expected.profile is not None and expected.ending != found.ending:
         wrong.append(f"at the end {expected.ending}, with the fast path {found.ending}")
     return wrong + profile_differences(expected.profile, found.profile)
 
 
+def lasting_differences(
+    run: Callable[[bool | None], Observation],
+    slow: tuple[Observation, Observation],
+    fast: tuple[Observation, ...],
+) -> list[str]:
+    """What a counter changes in what runs alone, and the fast path in what is counted.
+
+    `slow` ran with `meta_cache` None and False, `fast` with True. Some warnings come once in a
+    process, so where there are differences `run` observes the first two again.
+    """
+    wrong = differences(*slow) or [t for one in fast for t in differences(slow[1], one)]
+    if not wrong:
+        return []
+    alone, counted = run(None), run(False)
+    return differences(alone, counted) + [t for one in fast for t in differences(counted, one)]
+
+
 def profile_differences(expected: Any, found: Any) -> list[str]:
     """What two profiles say differently: calls, prices, rows, modules, in their order."""
+    if expected is None:
+        return []
     if not isinstance(expected, Profile) or not isinstance(found, Profile):
         return [] if same(expected, found) else [f"profile {expected}, fast path {found}"]
     wrong = []

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.equality import operator_names, run_operator
-from flopdispatch.capture.calls import clear_cache
+from flopdispatch.capture.meta import clear_cache
 from tests.observed import Program, differences, observe
 
 pytest.importorskip("expecttest", reason="torch's own tests, the database's home, need it")
