@@ -40,6 +40,7 @@ def state_of_torch() -> tuple[Any, ...]:
         dict(_global_optimizer_pre_hooks),
         dict(_global_optimizer_post_hooks),
         nn.Module.__call__,
+        nn.Module._call_impl,
         torch.optim.Optimizer.step,
         torch.Tensor.backward,
         torch.autograd.backward,

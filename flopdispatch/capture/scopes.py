@@ -1,6 +1,6 @@
 """Scopes: which module an operator belongs to, in the forward and in the backward.
 
-Forward: a stack of running modules, kept by global module hooks. Backward: every node that
+Forward: a stack of running modules. Backward: every node that
 autograd makes in a thread gets the next sequence number, so whenever the stack changes, the
 tracker notes from which number on nodes belong to the present scope; a bisection over the
 notes finds the scope of the node that a backward operator runs for. No tensor is hooked.
@@ -13,15 +13,12 @@ from bisect import bisect_right
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
 
+from flopdispatch.capture.module_calls import follow, unfollow
 from flopdispatch.capture.private import (
     compiled_frames,
     current_graph_task,
@@ -76,15 +73,15 @@ class ScopeTracker:
         self.thread = threading.get_ident()
         self.note()
         self.compiled = compiled_frames(0)
+        follow(self)
         self.handles = [
-            register_module_forward_pre_hook(self.before_forward),
-            register_module_forward_hook(self.after_forward, always_call=True),
             register_optimizer_step_pre_hook(self.before_step),
             register_optimizer_step_post_hook(self.after_step),
         ]
         return self
 
     def __exit__(self, *exception: object) -> None:
+        unfollow(self)
         for handle in self.handles:
             handle.remove()
         self.handles = []
@@ -94,10 +91,8 @@ class ScopeTracker:
     # The forward
 
     @hidden_from_compiler
-    def before_forward(self, module: nn.Module, inputs: Any) -> None:
+    def begin(self, module: nn.Module) -> None:
         """A module begins: its scope is the present one."""
-        if threading.get_ident() != self.thread:
-            return
         current, phase = self.current, self.phase
         self.stack.append((id(module), current, self.bucket, phase))
         if current_graph_task() >= 0:
@@ -114,16 +109,11 @@ class ScopeTracker:
         self.note()
 
     @hidden_from_compiler
-    def after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        """A module ends, by return or by exception."""
-        if threading.get_ident() != self.thread:
-            return
+    def end(self, module: nn.Module) -> None:
+        """A module ends, and with it what was left running in it by an exception."""
         stack = self.stack
-        if not stack or stack[-1][0] != id(module):
-            if not any(entry[0] == id(module) for entry in reversed(stack)):
-                return  # it began before the block did
-            while stack[-1][0] != id(module):
-                stack.pop()
+        while stack[-1][0] != id(module):
+            stack.pop()
         _, self.current, self.bucket, self.phase = stack.pop()
         if not stack:
             self.tree.finish()

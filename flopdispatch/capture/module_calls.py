@@ -1,0 +1,86 @@
+"""Module calls: tells the trackers of a thread when a module begins and ends.
+
+While a tracker follows, `nn.Module._call_impl` is a function around what it was. torch's
+global module hooks would do too, but with any of them every module call takes a slower path:
+2 µs more, as long as two operators. Unlike hooks, this sees a call end by any exception.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from torch import nn
+
+from flopdispatch.capture.private import not_compiled
+
+
+class Follower(Protocol):
+    """What is told of module calls."""
+
+    def begin(self, module: nn.Module) -> None:
+        """A module is called."""
+
+    def end(self, module: nn.Module) -> None:
+        """The call is over, by return or by exception."""
+
+
+# The followers of each thread, in the order in which they came; a tuple is never changed.
+_followers: dict[int, tuple[Follower, ...]] = {}
+_patching = threading.Lock()
+_patch: Any = None  # what nn.Module._call_impl is while there are any
+_original: Any = None
+
+_thread = threading.get_ident
+
+
+def follow(follower: Follower) -> None:
+    """Tell it of the module calls of this thread from now on."""
+    with _patching:
+        _followers[_thread()] = (*_followers.get(_thread(), ()), follower)
+        if _patch is None:
+            _install()
+
+
+def unfollow(follower: Follower) -> None:
+    """Tell it of no more; when nobody is told, torch is as it was."""
+    with _patching:
+        for thread, followers in list(_followers.items()):
+            left = tuple(other for other in followers if other is not follower)
+            if left:
+                _followers[thread] = left
+            else:
+                del _followers[thread]
+        if not _followers:
+            _remove()
+
+
+def _install() -> None:
+    global _patch, _original  # noqa: PLW0603 (one patch a process)
+    _original = nn.Module._call_impl
+    _patch = nn.Module._call_impl = _around(_original)  # type: ignore[method-assign]
+
+
+def _remove() -> None:
+    global _patch, _original  # noqa: PLW0603
+    # One that was put around ours has ours inside, which does nothing from now on.
+    if nn.Module._call_impl is _patch:
+        nn.Module._call_impl = _original  # type: ignore[method-assign]
+    _patch = _original = None
+
+
+def _around(original: Callable[..., Any]) -> Callable[..., Any]:
+    def _call_impl(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        followers = _followers.get(_thread())
+        if followers is None or _patch is not _call_impl:
+            return original(self, *args, **kwargs)
+        for follower in followers:
+            follower.begin(self)
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            for follower in followers:
+                follower.end(self)
+
+    return not_compiled(_call_impl)
