@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test check test-oldest agreement bench peers docs format clean
+.PHONY: demo test check test-oldest agreement equality bench peers docs format clean
 
 demo: $(VENV)/.zoo
 	$(BIN)/python -m flopdispatch
@@ -30,6 +30,11 @@ agreement: $(VENV)/.test
 	$(BIN)/python -m benchmarks.agreement --backward
 
 # What counting costs, beside the peers that are installed: about ten minutes.
+# The meta fast path against every kernel: PyTorch's operator database, and models. A long run.
+equality: $(VENV)/.test
+	$(BIN)/python -W ignore -m benchmarks.equality operators
+	$(BIN)/python -W ignore -m benchmarks.equality models
+
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.speed --write
 	$(BIN)/python -m benchmarks.memory

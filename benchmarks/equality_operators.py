@@ -244,8 +244,10 @@ def compare_chunk(groups: list[list[Program]], tally: Tally) -> None:
     for group, *observations in zip(groups, alone, off, cold, warm):
         for observation in observations:
             tally.note(observation)
-        tally.different += lasting_differences(
+        wrong = lasting_differences(
             lambda way, group=group: observe(group, TIMES, meta_cache=way),
             (observations[0], observations[1]),
             (observations[2], observations[3]),
         )
+        sample = group[0].name.rpartition(",")[0]
+        tally.different += [t if t.startswith(sample) else f"{sample}: {t}" for t in wrong]

@@ -191,6 +191,16 @@ def sliced(call: Any) -> Any:
     return mapped(call, Plan, change)
 
 
+def resized(size_of: Callable[[int], int]) -> Callable[[Any], Any]:
+    """Sizes above 1 by a rule, so that those that were alike still are."""
+
+    def change(plan: Plan) -> Plan:
+        shape = tuple(size_of(size) if size > 1 else size for size in plan.shape)
+        return alone(replace(plan, shape=shape), contiguous(shape))
+
+    return lambda call: mapped(call, Plan, change)
+
+
 def emptied(call: Any) -> Any:
     """No rows at all."""
 

@@ -20,6 +20,7 @@ from benchmarks.equality_samples import (
     found,
     overlapping,
     permuted,
+    resized,
     scalars_on_cpu,
     sliced,
     without_gradients,
@@ -71,6 +72,9 @@ FORWARD = (
 )
 BACKWARD = (
     Way("backward", always=True),
+    Way("backward longer", resized(lambda size: size + 1), always=True),
+    Way("backward doubled", resized(lambda size: 2 * size)),
+    Way("backward all alike", resized(lambda size: 2)),
     Way("backward permuted", permuted),
     Way("backward expanded", expanded),
     Way("backward sliced", sliced),
@@ -92,6 +96,7 @@ BACKWARD = (
 IN_PLACE = (
     Way("in place, no grad", without_gradients, torch.no_grad, always=True),
     Way("in place", always=True),
+    Way("in place longer", resized(lambda size: size + 1)),
     Way("in place permuted", permuted),
     Way("in place expanded", expanded),
     Way("in place sliced", sliced),
