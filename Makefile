@@ -29,12 +29,12 @@ test-oldest:
 agreement: $(VENV)/.test
 	$(BIN)/python -m benchmarks.agreement --backward
 
-# What counting costs, beside the peers that are installed: about ten minutes.
 # The meta fast path against every kernel: PyTorch's operator database, and models. A long run.
 equality: $(VENV)/.test
 	$(BIN)/python -W ignore -m benchmarks.equality operators
 	$(BIN)/python -W ignore -m benchmarks.equality models
 
+# What counting costs, beside the peers that are installed: about ten minutes.
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.speed --write
 	$(BIN)/python -m benchmarks.memory
