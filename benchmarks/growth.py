@@ -4,7 +4,9 @@ Each program runs in a process of its own, so that its peak is its own. Before i
 one unit of it runs, for the imports that come with a first call; then the peak is reset,
 and what the process holds at most while the program runs, beyond what it held before, is
 what was added. Ours begins with an empty cache. Programs of up to 1,000 units run three
-times, the time is the median and the memory that of the first.
+times, the time is the median and the memory that of the first. The time is the processor's
+own (`time.process_time`): times of different processes can't be paired, and what else the
+machine does shall not count.
 """
 
 from __future__ import annotations
@@ -93,9 +95,9 @@ def measure(name: str, units: int, way: str) -> dict[str, Any]:
         if turn == 0:
             forget_peak()
             before = peak_rss()
-        begin = time.perf_counter()
+        begin = time.process_time()
         run(program)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
         if turn == 0:
             nbytes = peak_rss() - before
     return {

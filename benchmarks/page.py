@@ -73,8 +73,8 @@ where counting is faster than not counting, and left out.
 """
 
 GROWTH_LEGEND = """\
-Time a unit, and in brackets the peak of memory that running added, each program in a process
-of its own and ours with an empty cache.
+Processor time a unit, and in brackets the peak of memory that running added, each program in a
+process of its own and ours with an empty cache.
 """
 
 GOALS_LEGEND = """\
@@ -152,7 +152,7 @@ def goals_table(found: Sequence[Verdict]) -> str:
         least, greatest = number(verdict.least), number(verdict.greatest)
         measured = greatest if least == greatest else f"{least} to {greatest} ({verdict.row})"
         reached = "reached" if verdict.reached else "**not reached**"
-        lines.append([verdict.of, verdict.figure, f"≤ {verdict.most:,g}", measured, reached])
+        lines.append([verdict.of, verdict.figure, f"≤ {verdict.most:,.9g}", measured, reached])
     return table(lines, ("of", "figure", "goal", "measured", ""))
 
 

@@ -6,8 +6,9 @@
 A turn is timed with `time.perf_counter` and includes all of counting: entering the counter,
 running, leaving it and asking for its total (`counter.flops`, `get_total_flops()`). Building
 the model, clearing the cache before a cold turn and collecting garbage are not timed. All
-ways take turns within each round, on one thread. The page is printed; `--write` saves it as
-docs/benchmarks.md, `--json` saves the times, from which `--read` prints the page again.
+ways take turns within each round, on one thread; growth is measured in processes of its own,
+see growth.py. The page is printed; `--write` saves it as docs/benchmarks.md, `--json` saves the
+times, from which `--read` prints the page again.
 """
 
 from __future__ import annotations
