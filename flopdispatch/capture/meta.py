@@ -16,8 +16,15 @@ from typing import Any
 import torch
 
 from flopdispatch.capture.calls import CALLS
-from flopdispatch.capture.keys import Key, plain_key
-from flopdispatch.capture.patterns import pattern_of, recipe_of, template_of
+from flopdispatch.capture.examples import example
+from flopdispatch.capture.keys import Key, plain_call, plain_key
+from flopdispatch.capture.patterns import (
+    LITERAL,
+    pattern_of,
+    recipe_of,
+    size_argument,
+    template_of,
+)
 from flopdispatch.capture.private import has_bits, share_storage
 
 Answer = Callable[[Any, Any], Any]
@@ -57,21 +64,49 @@ def answer_for(overload: Any, args: Any, kwargs: Any, key: Key, out: Any) -> Ans
         found = pattern_of(overload, key)
         template = None if found is None else template_of(recipe, found[1])
     if found is not None and template is not None:
-        if len(_TEMPLATES) >= MAX_TEMPLATES:
-            _TEMPLATES.clear()
-        _TEMPLATES[found[0]] = template
+        _learn(found[0], template)
     return answer
 
 
-def answer_like_others(overload: Any, key: Key) -> Answer | None:
-    """How to answer calls with this key, from what calls on other sizes have shown."""
+def answer_unseen(overload: Any, args: Any, kwargs: Any, key: Key) -> Answer | None:
+    """How to answer a first call with this key, from calls of other sizes or an example."""
     if _writes(overload) is None:
         return None
     found = pattern_of(overload, key)
-    template = None if found is None else _TEMPLATES.get(found[0])
-    if found is None or template is None or callable(template):
-        return template
-    return _allocating(recipe_of(template, found[1]))
+    if found is None:
+        return None
+    pattern, places = found
+    template = _TEMPLATES.get(pattern)
+    if template is None:
+        if not all(tensor.is_meta for tensor in _tensors((args, kwargs))):
+            return None
+        template = _from_example(overload, args, kwargs, places)
+        if template is None:
+            return None
+        _learn(pattern, template)
+    if callable(template):
+        return template  # type: ignore[no-any-return]
+    return _allocating(recipe_of(template, places))
+
+
+def _from_example(overload: Any, args: Any, kwargs: Any, places: dict[int, int]) -> Any:
+    """The template that the CPU's result for tiny arguments shows."""
+    shown = example(overload, args, kwargs, places, size_argument(overload))
+    if shown is None:
+        return None
+    small, named, out = shown
+    if _writes(overload):
+        return _returning(overload, small, named, plain_call(overload, small, named), out)
+    recipe = _recipe(out, {_storage(tensor) for tensor in _tensors((small, named))}, "cpu")
+    if recipe is None:
+        return None
+    return template_of(recipe, LITERAL | {place: place for place in places.values() if place > 1})
+
+
+def _learn(pattern: Key, template: Any) -> None:
+    if len(_TEMPLATES) >= MAX_TEMPLATES:
+        _TEMPLATES.clear()
+    _TEMPLATES[pattern] = template
 
 
 def clear_cache() -> None:
@@ -158,27 +193,29 @@ def _allocating_one(shape: Any, stride: Any, dtype: Any) -> Answer:
     return answer
 
 
-def _recipe(out: Any, taken: set[int]) -> Any:
+def _recipe(out: Any, taken: set[int], device: str = "meta") -> Any:
     """What a result is made of, None if allocating this would not give the same.
 
     A tensor is (shape, stride, dtype), several are a list that begins with their container.
     `taken` are the storages that it must not share.
     """
     if type(out) is torch.Tensor:
-        return _one(out, taken)
+        return _one(out, taken, device)
     if type(out) not in (tuple, list) or not out:
         return None
     recipe: list[Any] = [type(out)]
     for item in out:
-        found = None if type(item) is not torch.Tensor else _one(item, taken)
+        found = None if type(item) is not torch.Tensor else _one(item, taken, device)
         if found is None and item is not None:
             return None
         recipe.append(found)
     return recipe
 
 
-def _one(tensor: torch.Tensor, taken: set[int]) -> Any:
-    plain = tensor.is_meta and tensor.layout is torch.strided and not tensor.is_quantized
+def _one(tensor: torch.Tensor, taken: set[int], device: str) -> Any:
+    plain = (
+        tensor.device.type == device and tensor.layout is torch.strided and not tensor.is_quantized
+    )
     if not plain or has_bits(tensor) or tensor.requires_grad or tensor.storage_offset():
         return None
     storage, nbytes = _storage(tensor), tensor.untyped_storage().nbytes()

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from flopdispatch.capture.calls import CALLS, DECOMPOSED, Call, remember
 from flopdispatch.capture.keys import careful_call, key_of, plain_call
-from flopdispatch.capture.meta import answer_for, answer_like_others
+from flopdispatch.capture.meta import answer_for, answer_unseen
 from flopdispatch.capture.private import (
     active_modes,
     current_graph_task,
@@ -93,7 +93,7 @@ class RecordingMode(TorchDispatchMode):
         on_meta = plain and runs_as != "dynamic"
         answer = None
         if on_meta and self.answers and not is_deterministic():
-            answer = answer_like_others(func, key)
+            answer = answer_unseen(func, args, kwargs, key)
         out = func(*args, **kwargs) if answer is None else answer(args, kwargs)
         result = key_of(out)
         known = (key, result) if runs_as == "dynamic" else key

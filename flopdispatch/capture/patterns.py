@@ -4,7 +4,8 @@ Where the sizes of an operator's results are sizes of its arguments (a sum, a pr
 matrices, a normalization; not a convolution), the metadata that one kernel worked out holds
 for every call that differs from it in nothing but which sizes they are. A pattern is a key
 with each size above 1 replaced by the number of its first place: (8, 96, 7, 7) reads as
-(a, b, c, c). Only contiguous arguments and results have one, so that strides follow from sizes.
+(a, b, c, c). Only dense arguments and results have one, so that strides follow from the sizes
+and the order of the dimensions in memory.
 """
 
 from __future__ import annotations
@@ -29,18 +30,27 @@ _COPYING = (
 _SIZES = {"native_layer_norm": 1, "native_layer_norm_backward": 2}
 
 
+# The sizes that stand for themselves, as they decide what is empty and what is broadcast.
+LITERAL = {0: -1, 1: -2}
+
+
 @cache
 def _copies_sizes(overload: Any) -> bool:
     name = overload._schema.name.removeprefix("aten::")
     return name in _COPYING or torch.Tag.pointwise in overload.tags
 
 
+def size_argument(overload: Any) -> int:
+    """The place of the argument that is sizes, -2 if there is none."""
+    return _SIZES.get(overload._schema.name.removeprefix("aten::"), -2)
+
+
 def pattern_of(overload: Any, key: Key) -> tuple[Key, dict[int, int]] | None:
     """A plain call's key with its sizes replaced, and the place of each size, if it has one."""
     if not _copies_sizes(overload):
         return None
-    places: dict[int, int] = {0: -1, 1: -2}
-    sizes = _SIZES.get(overload._schema.name.removeprefix("aten::"), -1) + 2
+    places = dict(LITERAL)
+    sizes = size_argument(overload) + 2
     parts: list[Any] = []
     for place, part in enumerate(key):
         found = _replaced(part, places, place == sizes)
@@ -51,16 +61,18 @@ def pattern_of(overload: Any, key: Key) -> tuple[Key, dict[int, int]] | None:
 
 
 def _replaced(part: Any, places: dict[int, int], is_size: bool) -> Any:
-    """An argument's key with its sizes replaced; None for a tensor that is not contiguous."""
+    """An argument's key with its sizes replaced; None for a tensor that is not dense."""
     if type(part) is not tuple:
         return (part,)
     if is_size:
         return tuple([places.setdefault(size, len(places)) for size in part])
     if len(part) == 4 and type(part[0]) is torch.Size:
         shape, stride, dtype, device = part
-        if stride != contiguous(shape):
+        order = order_of(shape, stride)
+        if order is None:
             return None
-        return tuple([places.setdefault(size, len(places)) for size in shape]), dtype, device
+        sizes = tuple([places.setdefault(size, len(places)) for size in shape])
+        return sizes, order, dtype, device
     items = []
     for item in part:
         found = _replaced(item, places, False)
@@ -70,17 +82,26 @@ def _replaced(part: Any, places: dict[int, int], is_size: bool) -> Any:
     return tuple(items)
 
 
-def contiguous(shape: Any) -> tuple[int, ...]:
-    """The strides that a fresh contiguous tensor of this shape has."""
-    strides = []
+def order_of(shape: Any, stride: Any) -> tuple[int, ...] | None:
+    """The dimensions of a dense tensor from the outermost in memory, None if it isn't dense."""
+    order = tuple(range(len(shape)))
+    if stride == strides_in(order, shape):
+        return order
+    order = tuple(sorted(order, key=stride.__getitem__, reverse=True))
+    return order if stride == strides_in(order, shape) else None
+
+
+def strides_in(order: Any, shape: Any) -> tuple[int, ...]:
+    """The strides that a dense tensor of this shape has, its dimensions in this order."""
+    strides = [1] * len(shape)
     step = 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size or 1
-    return tuple(strides[::-1])
+    for place in reversed(order):
+        strides[place] = step
+        step *= shape[place] or 1
+    return tuple(strides)
 
 
-# A recipe (see meta.py) in places instead of sizes: a tensor is (places, dtype).
+# A recipe (see meta.py) in places instead of sizes: a tensor is (places, order, dtype).
 
 
 def template_of(recipe: Any, places: dict[int, int]) -> Any:
@@ -91,9 +112,10 @@ def template_of(recipe: Any, places: dict[int, int]) -> Any:
         items = [template_of(item, places) for item in recipe[1:]]
         return None if None in items else [recipe[0], *items]
     shape, stride, dtype = recipe
-    if stride != contiguous(shape) or not all(size in places for size in shape):
+    order = order_of(shape, stride)
+    if order is None or not all(size in places for size in shape):
         return None
-    return tuple([places[size] for size in shape]), dtype
+    return tuple([places[size] for size in shape]), order, dtype
 
 
 def recipe_of(template: Any, places: dict[int, int]) -> Any:
@@ -107,5 +129,6 @@ def _filled(template: Any, sizes: dict[int, int]) -> Any:
         return None
     if type(template) is list:
         return [template[0], *[_filled(item, sizes) for item in template[1:]]]
-    shape = torch.Size([sizes[place] for place in template[0]])
-    return shape, contiguous(shape), template[1]
+    places, order, dtype = template
+    shape = torch.Size([sizes[place] for place in places])
+    return shape, strides_in(order, shape), dtype

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -70,6 +71,9 @@ active_modes: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack",
 is_deterministic: Callable[[], bool] = getattr(
     torch._C, "_get_deterministic_algorithms", torch.are_deterministic_algorithms_enabled
 )
+
+# Whether operators on the CPU are run in lower precision.
+cpu_autocast: Callable[[], bool] = partial(torch.is_autocast_enabled, "cpu")
 
 # Whether two tensors have one storage.
 share_storage: Callable[[torch.Tensor, torch.Tensor], bool] = getattr(

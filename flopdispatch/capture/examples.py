@@ -1,0 +1,71 @@
+"""Examples: a pattern's template from one tiny run on the CPU.
+
+The first call of a pattern would run its kernel on meta, in Python: milliseconds, and seconds
+for the first of a process, in which PyTorch imports what these kernels need. Where CPU and
+meta give results of the same metadata, the CPU's own kernel is asked instead, for tensors of
+the same pattern with sizes 2, 3, 4, ...: microseconds.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import prod
+from typing import Any
+
+import torch
+
+from flopdispatch.capture.patterns import order_of
+from flopdispatch.capture.private import cpu_autocast
+
+# Operators besides pointwise ones whose results are alike on both.
+_ALIKE = (
+    "mm", "bmm", "addmm", "baddbmm", "addbmm", "native_layer_norm", "_softmax",
+    "_softmax_backward_data", "_safe_softmax", "_log_softmax", "_log_softmax_backward_data",
+    "sum", "mean", "amax", "amin", "roll", "flip", "tril", "triu", "embedding",
+)  # fmt: skip
+
+# More elements than this aren't tiny.
+MAX_ELEMENTS = 1 << 16
+
+
+def example(overload: Any, args: Any, kwargs: Any, places: dict[int, int], sizes: int) -> Any:
+    """The tiny arguments and the CPU's result for them, None where it can't tell of meta.
+
+    `places` are the sizes of the pattern, `sizes` the place of an argument that is sizes too.
+    """
+    if not _is_alike(overload) or kwargs.get("device") is not None or cpu_autocast():
+        return None
+    tiny = {size: place if place > 1 else size for size, place in places.items()}
+    try:
+        small = [
+            [tiny[n] for n in value] if place == sizes else _shrunk(value, tiny)
+            for place, value in enumerate(args)
+        ]
+        named = {name: _shrunk(value, tiny) for name, value in kwargs.items()}
+        return small, named, overload(*small, **named)
+    except Exception:  # no kernel for this dtype, an index out of range: meta must tell
+        return None
+
+
+@cache
+def _is_alike(overload: Any) -> bool:
+    if overload.namespace != "aten" or torch.Tag.nondeterministic_seeded in overload.tags:
+        return False
+    if not overload.has_kernel_for_dispatch_key(torch._C.DispatchKey.Meta):
+        return False  # an error on meta
+    name = overload._schema.name.removeprefix("aten::")
+    return name in _ALIKE or torch.Tag.pointwise in overload.tags
+
+
+def _shrunk(value: Any, tiny: dict[int, int]) -> Any:
+    """An argument with its tensors replaced by tiny ones on the CPU."""
+    if isinstance(value, torch.Tensor):
+        shape = [tiny[size] for size in value.shape]
+        order = order_of(value.shape, value.stride())
+        if prod(shape) > MAX_ELEMENTS or order is None:
+            raise ValueError(shape)
+        ones = torch.ones([shape[place] for place in order], dtype=value.dtype, device="cpu")
+        return torch.permute(ones, [order.index(place) for place in range(len(order))])
+    if isinstance(value, list | tuple):
+        return [_shrunk(item, tiny) for item in value]
+    return value
