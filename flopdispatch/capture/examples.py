@@ -61,10 +61,16 @@ def _shrunk(value: Any, tiny: dict[int, int]) -> Any:
     """An argument with its tensors replaced by tiny ones on the CPU."""
     if isinstance(value, torch.Tensor):
         shape = [tiny[size] for size in value.shape]
-        order = order_of(value.shape, value.stride())
-        if prod(shape) > MAX_ELEMENTS or order is None:
+        found = order_of(value.shape, value.stride())
+        if prod(shape) > MAX_ELEMENTS or found is None:
             raise ValueError(shape)
-        ones = torch.ones([shape[place] for place in order], dtype=value.dtype, device="cpu")
+        order, wider = found
+        sizes = [shape[place] for place in order]
+        if wider:
+            sizes[-1] += 1
+        ones = torch.ones(sizes, dtype=value.dtype, device="cpu")
+        if wider:
+            ones = torch.narrow(ones, -1, 0, sizes[-1] - 1)
         return torch.permute(ones, [order.index(place) for place in range(len(order))])
     if isinstance(value, list | tuple):
         return [_shrunk(item, tiny) for item in value]

@@ -4,13 +4,14 @@ Where the sizes of an operator's results are sizes of its arguments (a sum, a pr
 matrices, a normalization; not a convolution), the metadata that one kernel worked out holds
 for every call that differs from it in nothing but which sizes they are. A pattern is a key
 with each size above 1 replaced by the number of its first place: (8, 96, 7, 7) reads as
-(a, b, c, c). Only dense arguments and results have one, so that strides follow from the sizes
-and the order of the dimensions in memory.
+(a, b, c, c). Arguments are dense, or rows of wider tensors; results are dense, so that their
+strides follow from the sizes and the order of the dimensions in memory.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ def pattern_of(overload: Any, key: Key) -> tuple[Key, dict[int, int]] | None:
 
 
 def _replaced(part: Any, places: dict[int, int], is_size: bool) -> Any:
-    """An argument's key with its sizes replaced; None for a tensor that is not dense."""
+    """An argument's key with its sizes replaced; None for a tensor of unusual strides."""
     if type(part) is not tuple:
         return (part,)
     if is_size:
@@ -82,13 +83,21 @@ def _replaced(part: Any, places: dict[int, int], is_size: bool) -> Any:
     return tuple(items)
 
 
-def order_of(shape: Any, stride: Any) -> tuple[int, ...] | None:
-    """The dimensions of a dense tensor from the outermost in memory, None if it isn't dense."""
+def order_of(shape: Any, stride: Any) -> tuple[tuple[int, ...], bool] | None:
+    """The dimensions from the outermost in memory, and whether these are rows of wider ones.
+
+    None for other strides: overlapping ones, or with gaps inside of rows.
+    """
     order = tuple(range(len(shape)))
     if stride == strides_in(order, shape):
-        return order
+        return order, False
     order = tuple(sorted(order, key=stride.__getitem__, reverse=True))
-    return order if stride == strides_in(order, shape) else None
+    if stride == strides_in(order, shape):
+        return order, False
+    if stride[order[-1]] != 1 or min(shape) < 2:
+        return None
+    inside = all(stride[i] >= stride[j] * shape[j] for i, j in pairwise(order))
+    return (order, True) if inside else None
 
 
 def strides_in(order: Any, shape: Any) -> tuple[int, ...]:
@@ -113,9 +122,9 @@ def template_of(recipe: Any, places: dict[int, int]) -> Any:
         return None if None in items else [recipe[0], *items]
     shape, stride, dtype = recipe
     order = order_of(shape, stride)
-    if order is None or not all(size in places for size in shape):
+    if order is None or order[1] or not all(size in places for size in shape):
         return None
-    return tuple([places[size] for size in shape]), order, dtype
+    return tuple([places[size] for size in shape]), order[0], dtype
 
 
 def recipe_of(template: Any, places: dict[int, int]) -> Any:
