@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from flopdispatch.capture.patterns import order_of
+from flopdispatch.capture.patterns import number_of_tensors, order_of
 from flopdispatch.capture.private import cpu_autocast
 
 # Operators besides pointwise ones whose results are alike on both.
 _ALIKE = (
     "mm", "bmm", "addmm", "baddbmm", "addbmm", "native_layer_norm", "_softmax",
     "_softmax_backward_data", "_safe_softmax", "_log_softmax", "_log_softmax_backward_data",
-    "sum", "mean", "amax", "amin", "roll", "flip", "tril", "triu", "embedding",
+    "sum", "mean", "amax", "amin", "roll", "flip", "tril", "triu", "embedding", "stack",
 )  # fmt: skip
 
 # More elements than this aren't tiny.
@@ -35,7 +35,7 @@ def example(overload: Any, args: Any, kwargs: Any, places: dict[int, int], sizes
     """
     if not _is_alike(overload) or kwargs.get("device") is not None or cpu_autocast():
         return None
-    tiny = {size: place if place > 1 else size for size, place in places.items()}
+    tiny = tiny_sizes(places, number_of_tensors(overload, args) or 0)
     try:
         small = [
             [tiny[n] for n in value] if place == sizes else _shrunk(value, tiny)
@@ -45,6 +45,11 @@ def example(overload: Any, args: Any, kwargs: Any, places: dict[int, int], sizes
         return small, named, overload(*small, **named)
     except Exception:  # no kernel for this dtype, an index out of range: meta must tell
         return None
+
+
+def tiny_sizes(places: dict[int, int], above: int) -> dict[int, int]:
+    """A small size for each size of a pattern, all greater than `above`."""
+    return {size: above + place if place > 0 else size for size, place in places.items()}
 
 
 @cache

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from flopdispatch.capture.calls import CALLS
-from flopdispatch.capture.examples import example
+from flopdispatch.capture.examples import example, tiny_sizes
 from flopdispatch.capture.keys import Key, plain_call, plain_key
 from flopdispatch.capture.patterns import (
-    LITERAL,
+    number_of_tensors,
     pattern_of,
     recipe_of,
     size_argument,
@@ -62,7 +62,8 @@ def answer_for(overload: Any, args: Any, kwargs: Any, key: Key, out: Any) -> Ans
             return None
         answer = _allocating(recipe)
         found = pattern_of(overload, key)
-        template = None if found is None else template_of(recipe, found[1])
+        number = number_of_tensors(overload, args)
+        template = None if found is None else template_of(recipe, found[1], number)
     if found is not None and template is not None:
         _learn(found[0], template)
     return answer
@@ -100,7 +101,9 @@ def _from_example(overload: Any, args: Any, kwargs: Any, places: dict[int, int])
     recipe = _recipe(out, {_storage(tensor) for tensor in _tensors((small, named))}, "cpu")
     if recipe is None:
         return None
-    return template_of(recipe, LITERAL | {place: place for place in places.values() if place > 1})
+    number = number_of_tensors(overload, args)
+    tiny = tiny_sizes(places, number or 0)
+    return template_of(recipe, {tiny[size]: place for size, place in places.items()}, number)
 
 
 def _learn(pattern: Key, template: Any) -> None:

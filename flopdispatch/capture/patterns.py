@@ -25,13 +25,14 @@ _COPYING = (
     "_safe_softmax", "_log_softmax", "_log_softmax_backward_data", "sum", "mean", "amax", "amin",
     "clone", "roll", "flip", "tril", "triu", "embedding", "zeros_like", "ones_like",
     "empty_like", "full_like", "cumsum", "native_dropout",
+    "stack",
 )  # fmt: skip
 
 # Their arguments that are sizes too: by place.
 _SIZES = {"native_layer_norm": 1, "native_layer_norm_backward": 2}
 
 
-# The sizes that stand for themselves, as they decide what is empty and what is broadcast.
+# The places of sizes that stand for themselves: these decide what is empty, what is broadcast.
 LITERAL = {0: -1, 1: -2}
 
 
@@ -44,6 +45,11 @@ def _copies_sizes(overload: Any) -> bool:
 def size_argument(overload: Any) -> int:
     """The place of the argument that is sizes, -2 if there is none."""
     return _SIZES.get(overload._schema.name.removeprefix("aten::"), -2)
+
+
+def number_of_tensors(overload: Any, args: Any) -> int | None:
+    """How many tensors an operator stacks: a size of its result that is none of an argument."""
+    return len(args[0]) if overload._schema.name == "aten::stack" else None
 
 
 def pattern_of(overload: Any, key: Key) -> tuple[Key, dict[int, int]] | None:
@@ -113,8 +119,15 @@ def strides_in(order: Any, shape: Any) -> tuple[int, ...]:
 # A recipe (see meta.py) in places instead of sizes: a tensor is (places, order, dtype).
 
 
-def template_of(recipe: Any, places: dict[int, int]) -> Any:
-    """A recipe with its sizes replaced, None if it has one that no argument has."""
+def template_of(recipe: Any, places: dict[int, int], number: int | None = None) -> Any:
+    """A recipe with its sizes replaced, None if it has one that no argument has.
+
+    `number` is a size that stands for itself too, unless an argument has one like it.
+    """
+    if number is not None:
+        if number in places and number > 1:
+            return None
+        places = {**places, number: -1 - number}
     if recipe is None:
         return ()
     if type(recipe) is list:
@@ -129,7 +142,7 @@ def template_of(recipe: Any, places: dict[int, int]) -> Any:
 
 def recipe_of(template: Any, places: dict[int, int]) -> Any:
     """The recipe for the sizes of another call of the same pattern."""
-    sizes = {place: size for size, place in places.items()}
+    sizes = {place: size for size, place in places.items() if place > 0}
     return _filled(template, sizes)
 
 
@@ -139,5 +152,5 @@ def _filled(template: Any, sizes: dict[int, int]) -> Any:
     if type(template) is list:
         return [template[0], *[_filled(item, sizes) for item in template[1:]]]
     places, order, dtype = template
-    shape = torch.Size([sizes[place] for place in places])
+    shape = torch.Size([sizes[p] if p > 0 else -1 - p for p in places])
     return shape, strides_in(order, shape), dtype
