@@ -26,6 +26,7 @@ from benchmarks import equality_models
 from benchmarks.agreement import one_thread
 
 QUICK_OPERATORS, QUICK_MODELS = 8, 10  # --quick takes each eighth operator, each tenth model
+PROGRESS = 20  # a line on stderr after so many
 SHOWN = 5  # differences of one operator or model that are printed
 
 
@@ -46,6 +47,8 @@ def main(arguments: list[str]) -> int:
     totals: list[Any] = []
     for name, found in zip(chosen, mapped(run, chosen, options.jobs)):
         totals.append(found)
+        if len(totals) % PROGRESS == 0:
+            print(f"{len(totals)} of {len(chosen)}", file=sys.stderr, flush=True)
         for text in found.different[:SHOWN]:
             print(f"DIFFERENT {text}", flush=True)
         if len(found.different) > SHOWN:

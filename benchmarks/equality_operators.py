@@ -236,7 +236,7 @@ def step_for(items: list[Any], most: int) -> int:
 
 def compare_chunk(groups: list[list[Program]], tally: Tally) -> None:
     """Observe all groups uncounted, without the fast path, with its cache empty, and warm."""
-    alone = [observe(group, TIMES, meta_cache=None) for group in groups]
+    alone = [observe(group, 1, meta_cache=None) for group in groups]
     off = [observe(group, TIMES, meta_cache=False) for group in groups]
     clear_cache()
     cold = [observe(group, TIMES, meta_cache=True) for group in groups]
@@ -245,7 +245,7 @@ def compare_chunk(groups: list[list[Program]], tally: Tally) -> None:
         for observation in observations:
             tally.note(observation)
         wrong = lasting_differences(
-            lambda way, group=group: observe(group, TIMES, meta_cache=way),
+            lambda way, group=group: observe(group, 1 if way is None else TIMES, meta_cache=way),
             (observations[0], observations[1]),
             (observations[2], observations[3]),
         )
