@@ -7,6 +7,7 @@ import platform
 import re
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+import flopdispatch
 from benchmarks import growth, speed
 from benchmarks import ways as ways_module
 from benchmarks.floor import Replay, allocation, is_functional, note, noted, replay
@@ -153,36 +155,43 @@ def test_only_a_cold_turn_clears_the_cache_and_each_does(monkeypatch: pytest.Mon
     assert seen.count("clear") == seen.count(COLD)
 
 
+OURS = str(Path(flopdispatch.__file__).parent)
 KERNELS = ("_meta_registrations.py", "_refs/__init__.py", "_prims/__init__.py")
 
 
-def kernels_run(run: Callable[[], Any]) -> int:
-    """How many functions of torch's Python kernels for meta a run calls."""
-    calls = 0
+def functions_called(way: ways_module.Way) -> Counter[str]:
+    """How many functions of ours and of torch's Python kernels a turn of a way calls, by file."""
+    way.prepare()
+    calls: Counter[str] = Counter()
 
     def watch(frame: Any, event: str, value: Any) -> None:
-        nonlocal calls
-        calls += event == "call" and frame.f_code.co_filename.endswith(KERNELS)
+        file = frame.f_code.co_filename
+        if event == "call" and (file.startswith(OURS) or file.endswith(KERNELS)):
+            calls[file] += 1
 
     sys.setprofile(watch)
     try:
-        run()
+        way.run()
     finally:
         sys.setprofile(None)
     return calls
 
 
-def test_a_cold_turn_runs_kernels_and_a_warm_one_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def kernels_run(calls: Counter[str]) -> int:
+    """How many of them are torch's."""
+    return sum(number for file, number in calls.items() if file.endswith(KERNELS))
+
+
+def test_a_cold_turn_begins_anew_and_a_warm_one_knows_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ways_module, "PEERS", {})
     found, _ = ways(Row("tiny", FORWARD, "meta", ROUNDS, tiny))
-    plain = kernels_run(found[UNCOUNTED].run)
-    assert plain > 0
-    for _ in range(2):
-        found[COLD].prepare()
-        assert kernels_run(found[COLD].run) == plain
-        found[WARM].prepare()
-        assert kernels_run(found[WARM].run) == 0
-    assert kernels_run(found[FLOOR].run) == 0
+    functions_called(found[COLD])  # what happens once in a process
+    cold, warm, again, still = (functions_called(found[w]) for w in (COLD, WARM, COLD, WARM))
+    assert cold == again
+    assert warm == still
+    assert cold.total() > warm.total()
+    assert kernels_run(functions_called(found[UNCOUNTED])) > 0
+    assert kernels_run(warm) == kernels_run(functions_called(found[FLOOR])) == 0
 
 
 def test_every_way_runs_once_in_each_round_and_each_goes_first() -> None:
