@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from flopdispatch.capture.keys import plain_call
 from flopdispatch.capture.patterns import number_of_tensors, order_of
 from flopdispatch.capture.private import cpu_autocast
 
@@ -29,11 +30,13 @@ MAX_ELEMENTS = 1 << 16
 
 
 def example(overload: Any, args: Any, kwargs: Any, places: dict[int, int], sizes: int) -> Any:
-    """The tiny arguments and the CPU's result for them, None where it can't tell of meta.
+    """Tiny arguments, their key and the CPU's result for them, None where it can't tell of meta.
 
     `places` are the sizes of the pattern, `sizes` the place of an argument that is sizes too.
     """
-    if not _is_alike(overload) or kwargs.get("device") is not None or cpu_autocast():
+    if not _is_alike(overload) or cpu_autocast():
+        return None
+    if kwargs.get("device") is not None or "out" in kwargs:  # it would warn of a resized one
         return None
     tiny = tiny_sizes(places, number_of_tensors(overload, args) or 0)
     try:
@@ -42,7 +45,8 @@ def example(overload: Any, args: Any, kwargs: Any, places: dict[int, int], sizes
             for place, value in enumerate(args)
         ]
         named = {name: _shrunk(value, tiny) for name, value in kwargs.items()}
-        return small, named, overload(*small, **named)
+        key = plain_call(overload, small, named)  # before it may resize one of them
+        return small, named, key, overload(*small, **named)
     except Exception:  # no kernel for this dtype, an index out of range: meta must tell
         return None
 

@@ -17,7 +17,7 @@ import torch
 
 from flopdispatch.capture.calls import CALLS
 from flopdispatch.capture.examples import example, tiny_sizes
-from flopdispatch.capture.keys import Key, plain_call, plain_key
+from flopdispatch.capture.keys import Key, plain_key
 from flopdispatch.capture.patterns import (
     number_of_tensors,
     pattern_of,
@@ -39,8 +39,9 @@ _empty_strided = torch.empty_strided
 # What torch itself defines: a kernel of somebody else's may do more than its schema says.
 _NAMESPACES = ("aten", "prims")
 
-# Gives its argument another storage, though no tag of it says so.
-_UNTOLD = ("aten::shallow_copy_data_",)
+# Of these a key doesn't tell all: the first gives its argument another storage, the results of
+# the others are as large as their argument's storage.
+_UNTOLD = ("aten::shallow_copy_data_", "aten::as_strided_scatter", "aten::as_strided_copy")
 
 _UNFIT = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output, torch.Tag.inplace_view}
 
@@ -51,7 +52,7 @@ def answer_for(overload: Any, args: Any, kwargs: Any, key: Key, out: Any) -> Ans
     if written is None:
         return None
     arguments = list(_tensors((args, kwargs)))
-    if not all(tensor.is_meta for tensor in arguments):
+    if not all(map(_is_told, arguments)):
         return None
     if written:
         answer = template = _returning(overload, args, kwargs, key, out)
@@ -79,7 +80,7 @@ def answer_unseen(overload: Any, args: Any, kwargs: Any, key: Key) -> Answer | N
     pattern, places = found
     template = _TEMPLATES.get(pattern)
     if template is None:
-        if not all(tensor.is_meta for tensor in _tensors((args, kwargs))):
+        if not all(map(_is_told, _tensors((args, kwargs)))):
             return None
         template = _from_example(overload, args, kwargs, places)
         if template is None:
@@ -95,9 +96,9 @@ def _from_example(overload: Any, args: Any, kwargs: Any, places: dict[int, int])
     shown = example(overload, args, kwargs, places, size_argument(overload))
     if shown is None:
         return None
-    small, named, out = shown
+    small, named, key, out = shown
     if _writes(overload):
-        return _returning(overload, small, named, plain_call(overload, small, named), out)
+        return _returning(overload, small, named, key, out)
     recipe = _recipe(out, {_storage(tensor) for tensor in _tensors((small, named))}, "cpu")
     if recipe is None:
         return None
@@ -116,6 +117,11 @@ def clear_cache() -> None:
     """Forget all known calls: the next call of each runs its kernel."""
     CALLS.clear()
     _TEMPLATES.clear()
+
+
+def _is_told(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's key tells all that counts of it: it doesn't tell of conjugation."""
+    return tensor.is_meta and not tensor.is_complex()
 
 
 @cache

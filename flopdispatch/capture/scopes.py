@@ -9,6 +9,7 @@ notes finds the scope of the node that a backward operator runs for. No tensor i
 from __future__ import annotations
 
 import threading
+from array import array
 from bisect import bisect_right
 from typing import Any
 
@@ -61,7 +62,7 @@ class ScopeTracker:
         self.stack: list[tuple[int, Scope, Bucket, str]] = []
         self.marks = 0  # how many record_functions are running
         self.steps: list[tuple[int, int]] = []  # running steps: marks and height of the stack
-        self.starts: list[int] = []
+        self.starts = array("q")  # in 8 bytes each: a long run makes many
         self.owners: list[Scope] = []
         self.forgotten = False
         self.last: tuple[int | None, Bucket] = (None, self.bucket)
