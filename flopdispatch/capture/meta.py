@@ -157,19 +157,19 @@ def _returning(overload: Any, args: Any, kwargs: Any, key: Key, out: Any) -> Ans
     before = dict(key[-len(kwargs) :])[name] if name in kwargs else key[2 + place]
     if plain_key(out) != before:
         return None
-    values = [*args, *kwargs.values()]
-    if any(isinstance(value, list | tuple) and any(_tensors(value)) for value in values):
+    given = [*enumerate(args), *kwargs.items()]
+    if any(isinstance(value, list | tuple) and any(_tensors(value)) for _, value in given):
         return None
-    if sum(isinstance(value, torch.Tensor) for value in values) == 1 and place == 0:
+    others = [at for at, value in given if isinstance(value, torch.Tensor) and at != place]
+    if not others and place == 0:
         return _first
 
     def answer(args: Any, kwargs: Any) -> Any:
         target = kwargs[place] if type(place) is str else args[place]
-        for value in (*args, *kwargs.values()):
+        for at in others:
             # one that overlaps the target may be an error, which the kernel finds
-            if isinstance(value, torch.Tensor) and value is not target:
-                if share_storage(target, value):
-                    return overload(*args, **kwargs)
+            if share_storage(target, kwargs[at] if type(at) is str else args[at]):
+                return overload(*args, **kwargs)
         return target
 
     return answer

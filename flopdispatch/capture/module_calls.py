@@ -13,8 +13,6 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from flopdispatch.capture.private import not_compiled
-
 
 class Follower(Protocol):
     """What is told of module calls."""
@@ -72,8 +70,12 @@ def _remove() -> None:
 
 def _around(original: Callable[..., Any]) -> Callable[..., Any]:
     def _call_impl(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        # First of all, since torch.compile sees through it: a module may be compiled while this
+        # is its way to be called, and run when it is no more.
+        if _patch is not _call_impl:
+            return original(self, *args, **kwargs)
         followers = _followers.get(_thread())
-        if followers is None or _patch is not _call_impl:
+        if followers is None:
             return original(self, *args, **kwargs)
         for follower in followers:
             follower.begin(self)
@@ -83,4 +85,4 @@ def _around(original: Callable[..., Any]) -> Callable[..., Any]:
             for follower in followers:
                 follower.end(self)
 
-    return not_compiled(_call_impl)
+    return _call_impl

@@ -100,21 +100,11 @@ def hidden_from_compiler(function: Function) -> Function:
 
     `torch._dynamo.disable` does this too, but takes seconds to import and time at each call.
     """
-    return _compiled_as(function, "SKIP", "SKIP")
-
-
-def not_compiled(function: Function) -> Function:
-    """The same function, which torch.compile leaves alone, but not what it calls."""
-    return _compiled_as(function, "SKIP", "DEFAULT")
-
-
-def _compiled_as(function: Function, own: str, below: str) -> Function:
     frames = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)
     strategy = getattr(frames, "_FrameExecStrategy", None)
     if frames is not None and strategy is not None:
-        action = frames._FrameAction
-        both = strategy(getattr(action, own), getattr(action, below))
-        frames.set_code_exec_strategy(function.__code__, both)
+        skip = frames._FrameAction.SKIP
+        frames.set_code_exec_strategy(function.__code__, strategy(skip, skip))
     return function
 
 
