@@ -75,6 +75,8 @@ def _replaced(part: Any, places: dict[int, int], is_size: bool) -> Any:
         return tuple([places.setdefault(size, len(places)) for size in part])
     if len(part) == 4 and type(part[0]) is torch.Size:
         shape, stride, dtype, device = part
+        if 0 in shape:
+            return None  # of tensors without elements the kernels choose the strides freely
         order = order_of(shape, stride)
         if order is None:
             return None
@@ -125,7 +127,7 @@ def template_of(recipe: Any, places: dict[int, int], number: int | None = None) 
     `number` is a size that stands for itself too, unless an argument has one like it.
     """
     if number is not None:
-        if number in places and number > 1:
+        if places.get(number, -1) > 0:
             return None
         places = {**places, number: -1 - number}
     if recipe is None:
