@@ -16,7 +16,7 @@ import torch
 
 from flopdispatch.capture.keys import plain_call
 from flopdispatch.capture.patterns import number_of_tensors, order_of
-from flopdispatch.capture.private import cpu_autocast
+from flopdispatch.capture.private import cpu_autocast, runs_on_meta
 
 # Operators besides pointwise ones whose results are alike on both.
 _ALIKE = (
@@ -60,7 +60,7 @@ def tiny_sizes(places: dict[int, int], above: int) -> dict[int, int]:
 def _is_alike(overload: Any) -> bool:
     if overload.namespace != "aten" or torch.Tag.nondeterministic_seeded in overload.tags:
         return False
-    if not overload.has_kernel_for_dispatch_key(torch._C.DispatchKey.Meta):
+    if not runs_on_meta(overload):
         return False  # an error on meta
     name = overload._schema.name.removeprefix("aten::")
     return name in _ALIKE or torch.Tag.pointwise in overload.tags

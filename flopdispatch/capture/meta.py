@@ -158,9 +158,9 @@ def _returning(overload: Any, args: Any, kwargs: Any, key: Key, out: Any) -> Ans
     if plain_key(out) != before:
         return None
     given = [*enumerate(args), *kwargs.items()]
-    if any(isinstance(value, list | tuple) and any(_tensors(value)) for _, value in given):
-        return None
     others = [at for at, value in given if isinstance(value, torch.Tensor) and at != place]
+    if len(others) + 1 != len(list(_tensors((args, kwargs)))):
+        return None  # some are in lists
     if not others and place == 0:
         return _first
 

@@ -131,6 +131,11 @@ def is_composite(overload: Any) -> bool:
     return bool(overload.has_kernel_for_dispatch_key(_COMPOSITE))
 
 
+def runs_on_meta(overload: Any) -> bool:
+    """Whether an overload has a kernel of its own for meta."""
+    return bool(overload.has_kernel_for_dispatch_key(_META))
+
+
 def has_own_kernel(overload: Any, tensors: list[torch.Tensor]) -> bool:
     """Whether the tensors' backend has its own kernel for a composite operator.
 
