@@ -18,11 +18,17 @@ from flopdispatch.capture.keys import plain_call
 from flopdispatch.capture.patterns import number_of_tensors, order_of
 from flopdispatch.capture.private import cpu_autocast, runs_on_meta
 
-# Operators besides pointwise ones whose results are alike on both.
+# Operators besides pointwise ones whose results of contiguous arguments are alike on both.
 _ALIKE = (
     "mm", "bmm", "addmm", "baddbmm", "addbmm", "native_layer_norm", "_softmax",
     "_softmax_backward_data", "_safe_softmax", "_log_softmax", "_log_softmax_backward_data",
     "sum", "mean", "amax", "amin", "roll", "flip", "tril", "triu", "embedding", "stack",
+)  # fmt: skip
+
+# Those of which the results of transposed arguments are alike too, and those of narrowed ones.
+_ALIKE_STRIDED = (
+    "mm", "bmm", "addmm", "baddbmm", "add", "sub", "mul", "div", "neg", "exp", "sigmoid", "tanh",
+    "relu", "gelu", "silu", "add_", "sub_", "mul_", "div_", "sigmoid_", "tanh_", "relu_", "stack",
 )  # fmt: skip
 
 # More elements than this aren't tiny.
@@ -39,12 +45,13 @@ def example(overload: Any, args: Any, kwargs: Any, places: dict[int, int], sizes
     if kwargs.get("device") is not None or "out" in kwargs:  # it would warn of a resized one
         return None
     tiny = tiny_sizes(places, number_of_tensors(overload, args) or 0)
+    strided = _name(overload) in _ALIKE_STRIDED
     try:
         small = [
-            [tiny[n] for n in value] if place == sizes else _shrunk(value, tiny)
+            [tiny[n] for n in value] if place == sizes else _shrunk(value, tiny, strided)
             for place, value in enumerate(args)
         ]
-        named = {name: _shrunk(value, tiny) for name, value in kwargs.items()}
+        named = {name: _shrunk(value, tiny, strided) for name, value in kwargs.items()}
         key = plain_call(overload, small, named)  # before it may resize one of them
         return small, named, key, overload(*small, **named)
     except Exception:  # no kernel for this dtype, an index out of range: meta must tell
@@ -62,11 +69,14 @@ def _is_alike(overload: Any) -> bool:
         return False
     if not runs_on_meta(overload):
         return False  # an error on meta
-    name = overload._schema.name.removeprefix("aten::")
-    return name in _ALIKE or torch.Tag.pointwise in overload.tags
+    return _name(overload) in _ALIKE or torch.Tag.pointwise in overload.tags
 
 
-def _shrunk(value: Any, tiny: dict[int, int]) -> Any:
+def _name(overload: Any) -> str:
+    return str(overload._schema.name.removeprefix("aten::"))
+
+
+def _shrunk(value: Any, tiny: dict[int, int], strided: bool) -> Any:
     """An argument with its tensors replaced by tiny ones on the CPU."""
     if isinstance(value, torch.Tensor):
         shape = [tiny[size] for size in value.shape]
@@ -74,6 +84,8 @@ def _shrunk(value: Any, tiny: dict[int, int]) -> Any:
         if prod(shape) > MAX_ELEMENTS or found is None:
             raise ValueError(shape)
         order, wider = found
+        if not strided and (wider or order != tuple(range(len(order)))):
+            raise ValueError(order)
         sizes = [shape[place] for place in order]
         if wider:
             sizes[-1] += 1
@@ -82,5 +94,5 @@ def _shrunk(value: Any, tiny: dict[int, int]) -> Any:
             ones = torch.narrow(ones, -1, 0, sizes[-1] - 1)
         return torch.permute(ones, [order.index(place) for place in range(len(order))])
     if isinstance(value, list | tuple):
-        return [_shrunk(item, tiny) for item in value]
+        return [_shrunk(item, tiny, strided) for item in value]
     return value
