@@ -66,5 +66,5 @@ def remember(key: Key, call: Call) -> None:
     with _writing:
         if len(CALLS) >= MAX_CALLS:
             for oldest in list(islice(CALLS, len(CALLS) - MAX_CALLS // 2)):
-                del CALLS[oldest]
+                CALLS.pop(oldest, None)  # another thread may have cleared it
         CALLS[key] = call
