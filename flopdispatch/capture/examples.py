@@ -20,7 +20,7 @@ from flopdispatch.capture.private import cpu_autocast, runs_on_meta
 
 # Operators besides pointwise ones whose results of contiguous arguments are alike on both.
 _ALIKE = (
-    "mm", "bmm", "addmm", "baddbmm", "addbmm", "native_layer_norm", "_softmax",
+    "mm", "bmm", "addmm", "baddbmm", "addbmm", "_softmax",
     "_softmax_backward_data", "_safe_softmax", "_log_softmax", "_log_softmax_backward_data",
     "sum", "mean", "amax", "amin", "roll", "flip", "tril", "triu", "embedding", "stack",
 )  # fmt: skip

@@ -99,13 +99,13 @@ def order_of(shape: Any, stride: Any) -> tuple[tuple[int, ...], bool] | None:
     order = tuple(range(len(shape)))
     if stride == strides_in(order, shape):
         return order, False
+    if min(shape) < 2:
+        return None  # the stride of one element says nothing, and kernels read it differently
     order = tuple(sorted(order, key=stride.__getitem__, reverse=True))
     if stride == strides_in(order, shape):
         return order, False
-    if stride[order[-1]] != 1 or min(shape) < 2:
-        return None
     inside = all(stride[i] >= stride[j] * shape[j] for i, j in pairwise(order))
-    return (order, True) if inside else None
+    return (order, True) if inside and stride[order[-1]] == 1 else None
 
 
 def strides_in(order: Any, shape: Any) -> tuple[int, ...]:

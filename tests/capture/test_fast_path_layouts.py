@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,6 +16,10 @@ from flopdispatch.capture.meta import clear_cache
 from tests.observed import Program, differences, observe
 
 aten = torch.ops.aten
+
+with warnings.catch_warnings():  # torch says this once a process: not in the middle of a test
+    warnings.simplefilter("ignore")
+    torch.empty(()).mT  # noqa: B018
 
 # Shapes with their strides. Where a size is 1 its stride says nothing, and kernels differ.
 LAYOUTS = (
