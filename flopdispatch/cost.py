@@ -70,6 +70,8 @@ class Cost:
 
     def moving(self, read: int, written: int) -> Cost:
         """The same operations, with these bytes read and written."""
+        if read == self.bytes_read and written == self.bytes_written:
+            return self
         return Cost(*[*_values(self)[:-2], read, written])
 
     def in_dtype(self, dtype: torch.dtype | None) -> Cost:

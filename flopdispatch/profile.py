@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -28,8 +28,7 @@ COMPARABLE = ("matmul", "convolution", "attention", "rnn")
 Name = TypeVar("Name")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One distinct call in one scope and phase; `call` is its place in `Profile.calls`."""
 
     scope: str
@@ -93,15 +92,15 @@ class Profile:
         """
         calls = list(recording.calls.values())
         place = {call: i for i, call in enumerate(calls)}
-        rows = tuple(
+        rows = [
             Row(scope, phase, place[call], times)
             for (scope, phase), bucket in recording.buckets.items()
             for call, times in bucket.items()
-        )
+        ]
         return cls(
-            calls=tuple(known.call for known in calls),
-            prices=tuple(registry.price_known(known) for known in calls),
-            rows=rows,
+            calls=tuple([known.call for known in calls]),
+            prices=tuple([registry.price_known(known) for known in calls]),
+            rows=tuple(rows),
             modules=tuple(modules),
             convention=registry.name,
             description=registry.description,
@@ -225,8 +224,9 @@ class Profile:
 
     def _calls_where(self, matches: Callable[[Price], bool]) -> dict[Any, int]:
         found: dict[Any, int] = {}
-        for row in self.rows:
-            if matches(self.prices[row.call]):
+        matching = {call for call, price in enumerate(self.prices) if matches(price)}
+        for row in self.rows if matching else ():
+            if row.call in matching:
                 overload = self.calls[row.call].overload
                 found[overload] = found.get(overload, 0) + row.times
         return dict(sorted(found.items(), key=lambda item: -item[1]))

@@ -19,9 +19,12 @@ from flopdispatch.cost import Cost
 from flopdispatch.errors import FormulaError, RegistryError
 from flopdispatch.spec import OpCall, TensorSpec, signature, tensors
 from flopdispatch.traffic import traffic
-from flopdispatch.variants import element_twin, elements, functional_twin, input_names
+from flopdispatch.variants import element_twin, elements, functional_twin, inputs
 
 COUNTED, ZERO, UNCOUNTED = "counted", "zero", "uncounted"
+
+_NOTHING = Cost()
+_UNSOUGHT: Any = object()  # in place of a rule that hasn't been looked for
 
 Formula = TypeVar("Formula", bound=Callable[..., Cost])
 Traffic = Callable[..., tuple[int, int]]
@@ -201,12 +204,13 @@ class Registry:
     def rule(self, overload: Any) -> Rule | None:
         """The rule of an overload, or of the functional one that it is a variant of."""
         self._forget_what_changed()
-        if overload not in self._found:
+        found: Rule | None = self._found.get(overload, _UNSOUGHT)
+        if found is _UNSOUGHT:
             found, twin = self._own(overload), functional_twin(overload)
             while found is None and twin is not None:  # view_copy.out, view_copy, view
                 found, twin = self._own(twin), functional_twin(twin)
             self._found[overload] = found
-        return self._found[overload]
+        return found
 
     def _own(self, overload: Any) -> Rule | None:
         if overload in self._rules:
@@ -244,12 +248,12 @@ class Registry:
             twin = element_twin(call.overload)
             rule = self.rule(twin) if twin is not None else None
             if rule is None:
-                return Price(Cost().moving(*traffic(call)), UNCOUNTED, UNCOUNTED, dtype)
+                return Price(_NOTHING.moving(*traffic(call)), UNCOUNTED, UNCOUNTED, dtype)
             parts = [(part, compute_dtype(part)) for part in elements(call, twin)]
         if rule.state == COUNTED and not is_dense(call):
-            return Price(Cost().moving(*traffic(call)), UNCOUNTED, UNCOUNTED, dtype)
+            return Price(_NOTHING.moving(*traffic(call)), UNCOUNTED, UNCOUNTED, dtype)
         costs = [_evaluate(rule, *part) for part in parts]
-        cost = costs[0] if len(costs) == 1 else sum(costs, Cost())
+        cost = costs[0] if len(costs) == 1 else sum(costs, _NOTHING)
         moved = _moved(rule.nbytes, [p for p, _ in parts]) if rule.nbytes else traffic(call)
         estimated = rule.estimated_if is None or _apply(rule.estimated_if, call)
         estimate = rule.estimate if estimated else ""
@@ -258,13 +262,13 @@ class Registry:
 
 def is_dense(call: OpCall) -> bool:
     """Whether all operands have strides; formulas say what dense tensors cost, not sparse ones."""
-    return all(t.stride is not None for t in tensors((call.args, *(v for _, v in call.kwargs))))
+    return all(t.stride is not None for t in inputs(call))
 
 
 def _evaluate(rule: Rule, call: OpCall, dtype: torch.dtype | None) -> Cost:
     """The formula's counts as real operations of the compute dtype, without bytes."""
     if rule.formula is None:
-        return Cost()
+        return _NOTHING
     cost = _apply(rule.formula, call)
     if not isinstance(cost, Cost):
         raise FormulaError(f"the formula of {call.overload} returned {cost!r}, not a Cost")
@@ -301,12 +305,9 @@ def compute_dtype(call: OpCall) -> torch.dtype | None:
     Operands of integers that give a floating result (a mean, a true division, a product
     with a Python float) are converted first, so these compute in the result's type.
     """
-    values = call.arguments()
-    operands = [t for name in input_names(call.overload) for t in tensors(values[name])]
-    results = list(tensors(call.result))
-    dtype = promoted(operands or results)
+    dtype = promoted(inputs(call) or tensors(call.result))
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
-        wider = promoted(results)
+        wider = promoted(tensors(call.result))
         if wider is not None and (wider.is_floating_point or wider.is_complex):
             return wider
     return dtype

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -43,6 +42,8 @@ class TensorSpec:
         """Bytes that hold the elements; a dimension of stride 0 is held once."""
         if self.stride is None:
             return self.numel * self.dtype.itemsize
+        if 0 not in self.stride:
+            return math.prod(self.shape) * self.dtype.itemsize
         held = math.prod(1 if s == 0 and n != 0 else n for n, s in zip(self.shape, self.stride))
         return held * self.dtype.itemsize
 
@@ -101,10 +102,11 @@ def signature(overload: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     return tuple(a.name for a in arguments), tuple(a.default_value for a in arguments)
 
 
-def tensors(value: Any) -> Iterator[TensorSpec]:
+def tensors(value: Any) -> list[TensorSpec]:
     """The specs in an argument or a result, in order."""
-    if type(value) is TensorSpec:
-        yield value
-    elif type(value) is tuple or type(value) is list:
-        for item in value:
-            yield from tensors(item)
+    kind = type(value)
+    if kind is TensorSpec:
+        return [value]
+    if kind is tuple or kind is list:
+        return [found for item in value for found in tensors(item)]
+    return []

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from flopdispatch.spec import OpCall, tensors
-from flopdispatch.variants import input_names
+from flopdispatch.variants import inputs
 
 
 def traffic(call: OpCall) -> tuple[int, int]:
@@ -22,9 +22,10 @@ def traffic(call: OpCall) -> tuple[int, int]:
     if roles is None:
         return 0, 0
     outputs, fresh = roles
-    values = call.arguments()
-    read = sum([size(values[name]) for name in input_names(call.overload)])
-    written = sum([size(values[name]) for name in outputs])
+    read, written = sum([t.nbytes for t in inputs(call)]), 0
+    if outputs:
+        values = call.arguments()
+        written = size([values[name] for name in outputs])
     if any(fresh):
         results = call.result if len(fresh) > 1 else (call.result,)
         written += sum([size(value) for new, value in zip(fresh, results or ()) if new])
@@ -43,7 +44,7 @@ def _roles(overload: Any) -> tuple[tuple[str, ...], tuple[bool, ...]] | None:
 
 def size(*values: Any) -> int:
     """Bytes held by all tensors in these arguments or results."""
-    return sum(t.nbytes for t in tensors(values))
+    return sum([t.nbytes for t in tensors(values)])
 
 
 def is_view(schema: Any) -> bool:

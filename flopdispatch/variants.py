@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from flopdispatch.spec import OpCall, signature, tensors
+from flopdispatch.spec import OpCall, TensorSpec, signature, tensors
 
 
 @cache
@@ -108,10 +108,22 @@ def _inputs(overload: Any) -> list[tuple[str, str]]:
     ]
 
 
+def inputs(call: OpCall) -> list[TensorSpec]:
+    """The tensors that a call is given to read, in order: all but pure outputs."""
+    found = tensors(call.args)
+    if call.kwargs:
+        outputs = _out_names(call.overload)
+        for name, value in call.kwargs:
+            if name not in outputs:
+                found += tensors(value)
+    return found
+
+
 @cache
-def input_names(overload: Any) -> tuple[str, ...]:
-    """Names of the arguments that are not pure outputs; none of a higher-order operator."""
-    return tuple(name for name, _ in _inputs(overload)) if hasattr(overload, "_schema") else ()
+def _out_names(overload: Any) -> frozenset[str]:
+    """Names of the arguments that are pure outputs; none of a higher-order operator."""
+    schema = getattr(overload, "_schema", None)
+    return frozenset(a.name for a in schema.arguments if is_out(a)) if schema else frozenset()
 
 
 def is_out(argument: Any) -> bool:

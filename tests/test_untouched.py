@@ -11,6 +11,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -266,6 +267,39 @@ def test_the_same_operators_run_with_and_without_us() -> None:
         outcome("vit", program, both(under_us, FlopCounter(display=False)))
         assert len(alone.seen) > 30
         assert under_us.seen == alone.seen
+
+
+class Functions(TorchFunctionMode):
+    """Notes each torch function that is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.seen.append(torch.overrides.resolve_name(func) or str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_mode_of_the_user_sees_the_same_functions(device: str) -> None:
+    model = Attention().to(device)
+    x = torch.ones(8, 8, device=device)
+
+    def seen(counter: AbstractContextManager[Any], ours_is_outer: bool) -> list[str]:
+        mode = Functions()
+        with both(counter, mode) if ours_is_outer else both(mode, counter):
+            for _ in range(2):
+                model(x).relu().sum().backward()
+        return mode.seen
+
+    alone = seen(nullcontext(), True)
+    assert len(alone) > 6
+    for ours_is_outer in (True, False):
+        for _ in range(2):  # the second time, all calls are known
+            assert seen(FlopCounter(display=False), ours_is_outer) == alone
 
 
 def test_gradients_that_exist_are_added_to() -> None:

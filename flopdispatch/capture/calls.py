@@ -27,7 +27,7 @@ class Call:
     def __init__(self, overload: Any, args: Key, kwargs: Key, result: Key) -> None:
         self.overload = overload
         self.key = (id(overload), args, kwargs, result)
-        self.run: Callable[..., Any] = kernel_of(overload)
+        self.run: Callable[..., Any] = kernel_of(overload, bool(kwargs))
         self.answer: Callable[[Any, Any], Any] | None = None
         self._call: OpCall | None = None
         self._pattern: Key = None

@@ -94,6 +94,14 @@ def plain_key(value: Any) -> Key:
     raise TypeError(kind)
 
 
+def result_key(value: Any) -> Key:
+    """The key of a result: that of `key_of`, most of them without its care."""
+    try:
+        return plain_key(value)
+    except Exception:  # as for `plain_call`
+        return key_of(value)
+
+
 def key_of(value: Any) -> Key:
     """The key of anything: subclasses of Tensor, tensors without strides, unknown objects."""
     if isinstance(value, torch.Tensor):

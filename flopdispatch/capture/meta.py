@@ -26,6 +26,7 @@ from flopdispatch.capture.patterns import (
     template_of,
 )
 from flopdispatch.capture.private import has_bits, share_storage
+from flopdispatch.capture.sizes import worked_out
 
 Answer = Callable[[Any, Any], Any]
 
@@ -43,6 +44,9 @@ _NAMESPACES = ("aten", "prims")
 # the others are as large as their argument's storage.
 _UNTOLD = ("aten::shallow_copy_data_", "aten::as_strided_scatter", "aten::as_strided_copy")
 
+# The kernels of these take no longer than an answer, or can't be answered for.
+_QUICK = ("aten::clone", "aten::copy_", "aten::fill_", "aten::zero_", "aten::_unsafe_view")
+
 _UNFIT = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output, torch.Tag.inplace_view}
 
 
@@ -51,9 +55,9 @@ def answer_for(overload: Any, args: Any, kwargs: Any, key: Key, out: Any) -> Ans
     written = _writes(overload)
     if written is None:
         return None
-    arguments = list(_tensors((args, kwargs)))
-    if not all(map(_is_told, arguments)):
+    if not _are_told(args, kwargs):
         return None
+    arguments = list(_tensors((args, kwargs)))
     if written:
         answer = template = _returning(overload, args, kwargs, key, out)
         found = pattern_of(overload, key)
@@ -76,11 +80,12 @@ def answer_unseen(overload: Any, args: Any, kwargs: Any, key: Key) -> Answer | N
         return None
     found = pattern_of(overload, key)
     if found is None:
-        return None
+        recipe = worked_out(overload, args, kwargs) if _are_told(args, kwargs) else None
+        return None if recipe is None else _allocating_one(*recipe)
     pattern, places = found
     template = _TEMPLATES.get(pattern)
     if template is None:
-        if not all(map(_is_told, _tensors((args, kwargs)))):
+        if not _are_told(args, kwargs):
             return None
         template = _from_example(overload, args, kwargs, places)
         if template is None:
@@ -119,9 +124,9 @@ def clear_cache() -> None:
     _TEMPLATES.clear()
 
 
-def _is_told(tensor: torch.Tensor) -> bool:
-    """Whether a tensor's key tells all that counts of it: it doesn't tell of conjugation."""
-    return tensor.is_meta and not tensor.is_complex()
+def _are_told(args: Any, kwargs: Any) -> bool:
+    """Whether the tensors' keys tell all that counts of them: they don't tell of conjugation."""
+    return all(t.is_meta and not t.is_complex() for t in _tensors((args, kwargs)))
 
 
 @cache
@@ -130,7 +135,7 @@ def _writes(overload: Any) -> str | None:
     if overload.namespace not in _NAMESPACES or _UNFIT & set(overload.tags):
         return None
     schema = overload._schema
-    if schema.name in _UNTOLD:
+    if schema.name in _UNTOLD or schema.name in _QUICK:
         return None
     aliases = [a for a in schema.arguments if a.alias_info is not None]
     returned = [r.alias_info for r in schema.returns]

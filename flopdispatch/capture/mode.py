@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from flopdispatch.capture.calls import CALLS, DECOMPOSED, Call, remember
-from flopdispatch.capture.keys import careful_call, key_of, plain_call
+from flopdispatch.capture.keys import careful_call, plain_call, result_key
 from flopdispatch.capture.meta import answer_for, answer_unseen
 from flopdispatch.capture.private import (
     active_modes,
@@ -20,6 +20,7 @@ from flopdispatch.capture.private import (
     is_composite,
     is_deterministic,
     is_jagged,
+    kernel_of,
     run_composite,
 )
 from flopdispatch.capture.recording import Recording
@@ -69,9 +70,12 @@ class RecordingMode(TorchDispatchMode):
             out = call.run(*args, **kwargs) if kwargs else call.run(*args)
         tracker = self.tracker
         bucket = tracker.bucket if current_graph_task() < 0 else tracker.backward_bucket()
-        try:
-            bucket[call] += 1
-        except KeyError:
+        times = bucket.get(call)
+        if times is not None:
+            bucket[call] = times + 1
+        elif call in self.recording.members:
+            bucket[call] = 1
+        else:
             self.recording.add(bucket, call)
         return out
 
@@ -94,8 +98,12 @@ class RecordingMode(TorchDispatchMode):
         answer = None
         if on_meta and self.answers and not is_deterministic():
             answer = answer_unseen(func, args, kwargs, key)
-        out = func(*args, **kwargs) if answer is None else answer(args, kwargs)
-        result = key_of(out)
+        if answer is not None:
+            out = answer(args, kwargs)
+        else:
+            run = kernel_of(func, bool(kwargs)) if plain else func
+            out = run(*args, **kwargs)
+        result = result_key(out)
         known = (key, result) if runs_as == "dynamic" else key
         call = CALLS.get(known)
         if call is None:

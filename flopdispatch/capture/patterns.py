@@ -23,7 +23,7 @@ _COPYING = (
     "mm", "bmm", "addmm", "baddbmm", "addbmm", "native_layer_norm", "native_layer_norm_backward",
     "native_batch_norm", "native_batch_norm_backward", "_softmax", "_softmax_backward_data",
     "_safe_softmax", "_log_softmax", "_log_softmax_backward_data", "sum", "mean", "amax", "amin",
-    "clone", "roll", "flip", "tril", "triu", "embedding", "zeros_like", "ones_like",
+    "roll", "flip", "tril", "triu", "embedding", "zeros_like", "ones_like",
     "empty_like", "full_like", "cumsum", "native_dropout",
     "stack",
 )  # fmt: skip

@@ -81,11 +81,48 @@ share_storage: Callable[[torch.Tensor, torch.Tensor], bool] = getattr(
 )
 
 
-def kernel_of(overload: Any) -> Callable[..., Any]:
-    """What calls an overload, without the Python method around it where that adds nothing."""
-    if type(overload) is torch._ops.OpOverload:
-        return getattr(overload, "_op", overload)
-    return overload  # type: ignore[no-any-return]
+# Overloads that torch's own methods and functions of these names call when they get their
+# positional arguments, in half the time: an OpOverload looks its arguments up in a schema.
+METHODS = """
+    view.default t.default transpose.int permute.default expand.default unsqueeze.default
+    select.int add_.Tensor mul_.Tensor copy_.default
+"""
+FUNCTIONS = """
+    add.Tensor sub.Tensor mul.Tensor div.Tensor neg.default relu.default relu_.default
+    sigmoid.default tanh.default exp.default mm.default bmm.default addmm.default
+    convolution.default native_layer_norm.default native_batch_norm.default _softmax.default
+    clone.default
+"""
+
+
+def _bindings(names: str, of: Any) -> dict[Any, Callable[..., Any]]:
+    found = {}
+    for name in names.split():
+        operator, overload = name.split(".")
+        function = getattr(of, operator, None)
+        if function is not None:
+            found[getattr(getattr(torch.ops.aten, operator), overload)] = function
+    return found
+
+
+_BINDINGS = {
+    **_bindings(METHODS, torch._C.TensorBase),
+    **_bindings(FUNCTIONS, getattr(torch._C, "_VariableFunctions", None)),
+}
+
+
+def kernel_of(overload: Any, keywords: bool = False) -> Callable[..., Any]:
+    """The quickest way to call an overload with plain arguments, by `keywords` or without."""
+    if type(overload) is not torch._ops.OpOverload:
+        return overload  # type: ignore[no-any-return]
+    if overload in _BINDINGS and not keywords:
+        return _BINDINGS[overload]
+    return getattr(overload, "_op", overload)
+
+
+# While it is entered, torch functions are called without asking a TorchFunctionMode of the
+# user's, which would see them. No such mode is active where a dispatch mode is called.
+unwatched = torch._C.DisableTorchFunction
 
 
 def has_bits(tensor: torch.Tensor) -> bool:

@@ -72,7 +72,7 @@ class ScopeTracker:
 
     def __enter__(self) -> ScopeTracker:
         self.thread = threading.get_ident()
-        self.note()
+        self.note(next_sequence_number())
         self.compiled = compiled_frames(0)
         follow(self)
         self.handles = [
@@ -106,8 +106,12 @@ class ScopeTracker:
             scope = current.children[id(module)] = self.tree.locate(current, module)
         scope.calls += 1
         self.current, self.phase = scope, phase
-        self.bucket = scope.bucket(phase)
-        self.note()
+        self.bucket = scope.buckets.get(phase) or scope.bucket(phase)
+        number = next_sequence_number()
+        if self.starts[-1] == number:  # no node was made since the last note
+            self.owners[-1] = scope
+        else:
+            self.note(number)
 
     @hidden_from_compiler
     def end(self, module: nn.Module) -> None:
@@ -118,7 +122,11 @@ class ScopeTracker:
         _, self.current, self.bucket, self.phase = stack.pop()
         if not stack:
             self.tree.finish()
-        self.note()
+        number = next_sequence_number()
+        if self.starts[-1] == number:
+            self.owners[-1] = self.current
+        else:
+            self.note(number)
 
     # The optimizer
 
@@ -152,12 +160,8 @@ class ScopeTracker:
 
     # The backward
 
-    def note(self) -> None:
-        """From the next sequence number on, nodes belong to the present scope."""
-        number = next_sequence_number()
-        if self.starts and self.starts[-1] == number:
-            self.owners[-1] = self.current
-            return
+    def note(self, number: int) -> None:
+        """From this sequence number on, nodes belong to the present scope."""
         self.starts.append(number)
         self.owners.append(self.current)
         if len(self.starts) > MAX_NOTES:

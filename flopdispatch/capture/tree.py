@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from flopdispatch.capture.private import is_traced
+from flopdispatch.capture.private import is_traced, unwatched
 from flopdispatch.capture.recording import Bucket, ModuleRecord, Recording
 
 
@@ -146,11 +146,14 @@ class ModuleTree:
         if is_traced():  # it would write what we ask of a tensor into its graph
             return False
         params, all_known = [], True
-        for parameter in module._parameters.values():
-            if parameter is not None and is_lazy(parameter):
-                all_known = False
-            elif parameter is not None:
-                params.append((self._identity(parameter), parameter.numel()))
+        with unwatched():
+            for parameter in module._parameters.values():
+                if parameter is None:
+                    continue
+                if type(parameter) is not nn.Parameter and is_lazy(parameter):
+                    all_known = False
+                else:
+                    params.append((self._identity(parameter), parameter.numel()))
         scope.params = tuple(params)
         return all_known
 

@@ -164,7 +164,7 @@ def per_output(each: Cost, expression: str) -> Callable[..., Cost]:
     """The formula that costs `each` per element of the first output."""
 
     def formula(result: Any) -> Cost:
-        return each * next(tensors(result)).numel
+        return each * tensors(result)[0].numel
 
     counts = ", ".join(f"{number} {name}" for name, number in each.to_dict().items())
     formula.__doc__ = f"{expression}.\n\nCounts: per output element {counts}."
