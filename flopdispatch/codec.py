@@ -83,13 +83,15 @@ def encode_price(price: Price) -> dict[str, Any]:
         "state": price.state,
         "dtype": None if price.dtype is None else _name(price.dtype),
         "estimate": price.estimate,
+        "error": price.error,
     }
 
 
 def decode_price(data: dict[str, Any]) -> Price:
     """The inverse of `encode_price`."""
     dtype = None if data["dtype"] is None else getattr(torch, data["dtype"])
-    return Price(Cost(**data["cost"]), data["family"], data["state"], dtype, data["estimate"])
+    words = data["family"], data["state"], dtype, data["estimate"], data["error"]
+    return Price(Cost(**data["cost"]), *words)
 
 
 def operator_name(overload: Any) -> str:

@@ -107,10 +107,7 @@ class FlopCounter:
 
     @property
     def profile(self) -> Profile:
-        """What was recorded so far, priced.
-
-        Raises: FormulaError if a formula fails; the recording stays.
-        """
+        """What was recorded so far, priced."""
         if self._profile is not None:
             return self._profile
         profile = Profile.of(self._recording, self._tracker.tree.records(), self.registry)
@@ -149,9 +146,11 @@ def report_uncounted(profile: Profile, strict: bool) -> None:
         )
         shown = ", ".join(scope or "the block itself" for scope in scopes[:3])
         more = f" and {len(scopes) - 3} more" if len(scopes) > 3 else ""
-        lines.append(f"{operator_name(overload)} ran {times} times, in {shown}{more}")
+        error = profile.errors.get(overload)
+        because = f" ({error})" if error else ""
+        lines.append(f"{operator_name(overload)} ran {times} times, in {shown}{more}{because}")
     text = (
-        "these operators have no formula and are missing from the totals: "
+        "these operators have no formula that gives a cost, and are missing from the totals: "
         + "; ".join(lines)
         + ". Register a formula on default_registry().overlay('name') and pass it as convention="
     )

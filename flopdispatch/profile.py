@@ -86,10 +86,7 @@ class Profile:
     def of(
         cls, recording: Recording, modules: Iterable[ModuleRecord], registry: Registry
     ) -> Profile:
-        """Price a recording; each distinct call is priced once.
-
-        Raises: FormulaError if a formula fails.
-        """
+        """Price a recording; each distinct call is priced once."""
         calls = list(recording.calls.values())
         place = {call: i for i, call in enumerate(calls)}
         rows = [
@@ -112,7 +109,7 @@ class Profile:
         registry = convention(by)
         return replace(
             self,
-            prices=tuple(registry.price(call) for call in self.calls),
+            prices=tuple([registry.price_or_error(call) for call in self.calls]),
             convention=registry.name,
             description=registry.description,
         )
@@ -170,8 +167,17 @@ class Profile:
 
     @property
     def uncounted(self) -> dict[Any, int]:
-        """Operators without a formula, and how often each ran."""
+        """Operators without a formula that gives a cost, and how often each ran."""
         return self._calls_where(lambda price: price.state == UNCOUNTED)
+
+    @property
+    def errors(self) -> dict[Any, str]:
+        """What the formulas that failed said, by operator; the first of each."""
+        found: dict[Any, str] = {}
+        for call, price in zip(self.calls, self.prices):
+            if price.error:
+                found.setdefault(call.overload, price.error)
+        return found
 
     @property
     def estimates(self) -> dict[Any, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
@@ -63,6 +63,7 @@ class Price:
     state: str
     dtype: torch.dtype | None
     estimate: str = ""
+    error: str = ""  # of the rule's formula: its call is uncounted
 
 
 class Known(Protocol):
@@ -226,15 +227,19 @@ class Registry:
     # Pricing
 
     def price_known(self, known: Known) -> Price:
-        """The price of a call that many recordings share, worked out once.
-
-        Raises: FormulaError as `price` does.
-        """
+        """`price_or_error` of a call that many recordings share, worked out once."""
         self._forget_what_changed()
         found = self._prices.get(known)
         if found is None:
-            found = self._prices[known] = self.price(known.call)
+            found = self._prices[known] = self.price_or_error(known.call)
         return found
+
+    def price_or_error(self, call: OpCall) -> Price:
+        """The price of one call; that of an uncounted one, with the error, if a formula fails."""
+        try:
+            return self.price(call)
+        except FormulaError as error:
+            return replace(_uncounted(call), error=str(error))
 
     def price(self, call: OpCall) -> Price:
         """Price one call.
@@ -248,16 +253,20 @@ class Registry:
             twin = element_twin(call.overload)
             rule = self.rule(twin) if twin is not None else None
             if rule is None:
-                return Price(_NOTHING.moving(*traffic(call)), UNCOUNTED, UNCOUNTED, dtype)
+                return _uncounted(call)
             parts = [(part, compute_dtype(part)) for part in elements(call, twin)]
         if rule.state == COUNTED and not is_dense(call):
-            return Price(_NOTHING.moving(*traffic(call)), UNCOUNTED, UNCOUNTED, dtype)
+            return _uncounted(call)
         costs = [_evaluate(rule, *part) for part in parts]
         cost = costs[0] if len(costs) == 1 else sum(costs, _NOTHING)
         moved = _moved(rule.nbytes, [p for p, _ in parts]) if rule.nbytes else traffic(call)
         estimated = rule.estimated_if is None or _apply(rule.estimated_if, call)
         estimate = rule.estimate if estimated else ""
         return Price(cost.moving(*moved), rule.family, rule.state, dtype, estimate)
+
+
+def _uncounted(call: OpCall) -> Price:
+    return Price(_NOTHING.moving(*traffic(call)), UNCOUNTED, UNCOUNTED, compute_dtype(call))
 
 
 def is_dense(call: OpCall) -> bool:

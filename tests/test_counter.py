@@ -15,9 +15,10 @@ from flopdispatch import (
     Cost,
     CounterStateError,
     FlopCounter,
-    FormulaError,
+    Profile,
     UncountedOperatorError,
     UncountedOperatorWarning,
+    count,
     default_registry,
 )
 from flopdispatch.spec import TensorSpec
@@ -44,7 +45,7 @@ def double_autograd(ctx: Any, grad: Tensor) -> Tensor:
 double.register_autograd(double_autograd)
 DOUBLE = torch.ops.flopdispatch_tests.double.default
 TEXT = (
-    "these operators have no formula and are missing from the totals: "
+    "these operators have no formula that gives a cost, and are missing from the totals: "
     "flopdispatch_tests::double.default ran 2 times, in {scopes}. Register a formula on "
     "default_registry().overlay('name') and pass it as convention="
 )
@@ -298,24 +299,29 @@ def test_a_formula_runs_once_for_each_distinct_call() -> None:
     assert counter.profile.by_family()["mine"].muls == 700
 
 
-def test_a_formula_that_fails_loses_nothing_that_was_recorded() -> None:
+def test_a_formula_that_fails_leaves_its_call_uncounted() -> None:
     bad = default_registry().overlay("bad")
 
     @bad.formula(DOUBLE)
     def formula(x: TensorSpec) -> Cost:
         raise ZeroDivisionError("oops")
 
+    said = "the formula of flopdispatch_tests.double.default raised ZeroDivisionError: oops; "
     before = state_of_torch()
-    counter = FlopCounter(display=False, convention=bad)
-    with pytest.raises(FormulaError) as caught, counter:
+    with (
+        pytest.warns(UncountedOperatorWarning, match="ZeroDivisionError: oops"),
+        FlopCounter(display=False, convention=bad) as counter,
+    ):
         nn.Sequential(nn.Linear(2, 2, bias=False), Doubles())(EIGHT)
     assert state_of_torch() == before
-    assert str(caught.value).startswith(
-        "the formula of flopdispatch_tests.double.default raised ZeroDivisionError: oops; "
-        "its arguments were (TensorSpec(shape=(2, 2), dtype=torch.float32"
-    )
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
-    with pytest.raises(FormulaError):
-        _ = counter.profile
-    counter.registry = default_registry()
-    assert counter.macs == 8
+    profile = counter.profile
+    assert profile.macs == 8
+    assert profile.uncounted == {DOUBLE: 1}
+    assert list(profile.errors) == [DOUBLE]
+    assert profile.errors[DOUBLE].startswith(said + "its arguments were (TensorSpec(shape=(2, 2)")
+    assert f"Failed: {said}" in profile.table()
+    assert Profile.from_json(profile.to_json()).errors == profile.errors
+    assert profile.reprice("flopdispatch").errors == {}
+    assert profile.reprice("flopdispatch").reprice(bad).errors == profile.errors
+    with pytest.raises(UncountedOperatorError, match="ZeroDivisionError: oops"):
+        count(Doubles(), (2, 2), strict=True, convention=bad)

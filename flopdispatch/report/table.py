@@ -106,5 +106,6 @@ def footer(profile: Profile) -> list[str]:
             lines.append(f"{title}: {calls}")
     if not profile.uncounted:
         lines.append("Uncounted: none")
+    lines += [f"Failed: {text}" for text in profile.errors.values()]
     lines += [f"Assumed: {text}" for text in profile.assumptions]
     return lines
