@@ -1,5 +1,6 @@
 """An operator-level FLOP counter for PyTorch: right, complete and unobtrusive."""
 
+from flopdispatch.capture.module_calls import scope
 from flopdispatch.cost import Cost
 from flopdispatch.counter import FlopCounter, count
 from flopdispatch.errors import (
@@ -32,5 +33,6 @@ __all__ = [
     "UncountedOperatorWarning",
     "count",
     "default_registry",
+    "scope",
     "spec",
 ]

@@ -74,7 +74,7 @@ class FlopCounter:
     def _start(self) -> None:
         self._recording = Recording()
         self._tracker = ScopeTracker(self._recording)
-        self._mode = RecordingMode(self._recording, self._tracker, self.meta_cache)
+        self._mode = RecordingMode(self._tracker, self.meta_cache)
         self._profile: Profile | None = None
 
     def __enter__(self: Counter) -> Counter:
@@ -104,6 +104,39 @@ class FlopCounter:
         if self.display:
             print(profile.table(depth=self.depth))
         report_uncounted(profile, self.strict)
+
+    def pause(self) -> None:
+        """Count nothing until `resume` is called.
+
+        Raises: CounterStateError if it isn't counting, or paused already.
+        """
+        self._check_pause(False, "pause() stops a counter that is counting")
+        self._mode.pause()
+        self._tracker.counting = 0
+
+    def resume(self) -> None:
+        """Count again after `pause`.
+
+        Raises: CounterStateError if it isn't paused.
+        """
+        self._check_pause(True, "resume() goes on with a counter that is paused")
+        self._mode.resume()
+        self._tracker.counting = 1
+
+    def _check_pause(self, paused: bool, rule: str) -> None:
+        if self._active and (self._tracker.counting == 0) == paused:
+            return
+        state = "not in its block"
+        if self._active:
+            state = "counting" if paused else "paused already"
+        raise CounterStateError(f"{rule}; this one is {state}")
+
+    def reset(self) -> None:
+        """Forget what was counted so far; in its block, the counter goes on counting."""
+        if self._active:
+            self._tracker.reset()
+        else:
+            self._start()
 
     @property
     def profile(self) -> Profile:

@@ -3,7 +3,7 @@
 FlopDispatchError
 ├── ArgumentError            (ValueError)    a bad argument of `count`, `spec`, a report, ...
 ├── RegistryError            (ValueError)    a rule that can't be registered
-├── CounterStateError        (RuntimeError)  a counter entered while it is active
+├── CounterStateError        (RuntimeError)  a counter entered, paused or resumed at a wrong time
 ├── FormulaError             (RuntimeError)  a formula raised while a call was priced
 └── UncountedOperatorError   (RuntimeError)  strict=True and operators without a formula
 UncountedOperatorWarning     (UserWarning)   the same news, without strict
@@ -23,7 +23,7 @@ class RegistryError(FlopDispatchError, ValueError):
 
 
 class CounterStateError(FlopDispatchError, RuntimeError):
-    """A counter was entered while it is already counting."""
+    """A counter can't do this now: it counts already, or is paused, or is not in its block."""
 
 
 class FormulaError(FlopDispatchError, RuntimeError):

@@ -44,7 +44,7 @@ def example(overload: Any, args: Any, kwargs: Any, places: dict[int, int], sizes
 
     `places` are the sizes of the pattern, `sizes` the place of an argument that is sizes too.
     """
-    if not _is_alike(overload) or cpu_autocast():
+    if not _is_alike(overload) or cpu_autocast() or torch.get_default_dtype() is not torch.float32:
         return None
     if kwargs.get("device") is not None or "out" in kwargs:  # it would warn of a resized one
         return None

@@ -24,7 +24,7 @@ from flopdispatch.capture.private import (
     run_composite,
 )
 from flopdispatch.capture.recording import Recording
-from flopdispatch.capture.scopes import ScopeTracker
+from flopdispatch.capture.scopes import Nowhere, ScopeTracker
 
 
 class RecordingMode(TorchDispatchMode):
@@ -41,12 +41,21 @@ class RecordingMode(TorchDispatchMode):
         # and costs at every one; hidden_from_compiler does what it is for.
         return False
 
-    def __init__(self, recording: Recording, tracker: ScopeTracker, meta_cache: bool) -> None:
+    def __init__(self, tracker: ScopeTracker, meta_cache: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.recording = recording
-        self.tracker = tracker
+        self.following = tracker
+        self.recording = tracker.recording
+        self.tracker: ScopeTracker | Nowhere = tracker
         self.meta_cache = meta_cache
         self.answers = False
+
+    def pause(self) -> None:
+        """Record what runs from now on nowhere; `resume` ends this."""
+        self.recording, self.tracker = Recording(), Nowhere(self.following)
+
+    def resume(self) -> None:
+        """Record again."""
+        self.recording, self.tracker = self.following.recording, self.following
 
     def __enter__(self) -> RecordingMode:
         self.answers = self.meta_cache and active_modes() == 0  # another must see what runs

@@ -49,6 +49,12 @@ class Recording:
             found = self.buckets[scope, phase] = {}
         return found
 
+    def clear(self) -> None:
+        """Forget all."""
+        for part in (self.buckets, self.calls, self.members, self.first, self.alike):
+            part.clear()
+        self.assumptions.clear()
+
     def add(self, bucket: Bucket, call: Call) -> None:
         """Count a call that the bucket may not have seen before."""
         if call not in self.members:

@@ -46,6 +46,20 @@ MAX_NOTES = 1 << 18
 NO_FORWARD = 1 << 62
 
 
+class Nowhere:
+    """Stands in for a paused tracker: what it is told to count is counted nowhere."""
+
+    def __init__(self, tracker: ScopeTracker) -> None:
+        self.mark = tracker.mark
+        self.bucket: Bucket = {}
+
+    def present(self) -> Bucket:
+        """Where an operator that runs now is counted."""
+        return self.bucket
+
+    backward_bucket = present
+
+
 class ScopeTracker:
     """Follows the running modules of one thread while entered.
 
@@ -69,6 +83,7 @@ class ScopeTracker:
         self.thread = threading.get_ident()
         self.handles: list[Any] = []
         self.compiled = -1
+        self.counting = 1  # 0 while paused: calls of modules aren't counted
 
     def __enter__(self) -> ScopeTracker:
         self.thread = threading.get_ident()
@@ -96,15 +111,33 @@ class ScopeTracker:
         """A module begins: its scope is the present one."""
         current, phase = self.current, self.phase
         self.stack.append((id(module), current, self.bucket, phase))
-        if current_graph_task() >= 0:
-            if phase != RECOMPUTE:  # a forward called by the backward itself: checkpointing
-                current, phase = self.owner_of_node(), RECOMPUTE
-        elif phase == OPTIMIZER:  # a closure
-            phase = FORWARD
+        if phase != FORWARD or current_graph_task() >= 0:
+            current, phase = self.place(FORWARD)
         scope = current.children.get(id(module))
         if scope is None or scope.module() is not module:
             scope = current.children[id(module)] = self.tree.locate(current, module)
-        scope.calls += 1
+        self.go_to(scope, phase)
+
+    @hidden_from_compiler
+    def begin_region(self, region: object, name: str) -> None:
+        """A region that the user named begins."""
+        self.stack.append((id(region), self.current, self.bucket, self.phase))
+        current, phase = self.place(self.phase)
+        if phase != self.phase:  # it is run again, by the backward of what it did
+            current = self.tree.outside_of(current, name)
+        self.go_to(self.tree.region(current, name), phase)
+
+    def place(self, otherwise: str) -> tuple[Scope, str]:
+        """Below which scope and in which phase a module or a region runs that begins now."""
+        if self.phase == RECOMPUTE:
+            return self.current, RECOMPUTE
+        if current_graph_task() >= 0:  # called by the backward itself: checkpointing
+            return self.owner_of_node(), RECOMPUTE
+        return self.current, otherwise
+
+    def go_to(self, scope: Scope, phase: str) -> None:
+        """What runs next belongs to this scope and phase."""
+        scope.calls += self.counting
         self.current, self.phase = scope, phase
         self.bucket = scope.buckets.get(phase) or scope.bucket(phase)
         number = next_sequence_number()
@@ -114,10 +147,10 @@ class ScopeTracker:
             self.note(number)
 
     @hidden_from_compiler
-    def end(self, module: nn.Module) -> None:
-        """A module ends, and with it what was left running in it by an exception."""
+    def end(self, begun: object) -> None:
+        """A module or a region ends, and with it what was left running in it by an exception."""
         stack = self.stack
-        while stack[-1][0] != id(module):
+        while stack[-1][0] != id(begun):
             stack.pop()
         _, self.current, self.bucket, self.phase = stack.pop()
         if not stack:
@@ -127,6 +160,14 @@ class ScopeTracker:
             self.owners[-1] = self.current
         else:
             self.note(number)
+
+    def reset(self) -> None:
+        """Forget what was counted so far; what runs next belongs where it did."""
+        self.recording.clear()
+        self.tree.reset()
+        self.stack = [(what, at, at.bucket(phase), phase) for what, at, _, phase in self.stack]
+        self.bucket = self.current.bucket(self.phase)
+        self.last = None, self.bucket
 
     # The optimizer
 
@@ -193,10 +234,13 @@ class ScopeTracker:
             return self.block
         place = bisect_right(self.starts, number) - 1
         if place < 0:
-            if self.forgotten and number >= 0:
+            if number >= 0:
+                made = "before the block or in another thread"
+                if self.forgotten:
+                    made = f"before the last {MAX_NOTES // 2:,} module calls"
                 self.assume(
-                    "backward of a graph older than the last "
-                    f"{MAX_NOTES // 2:,} module calls: counted in the block, not in its modules"
+                    f"the backward of a graph made {made} is counted in the block, "
+                    "not in its modules"
                 )
             return self.block
         return self.owners[place]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -11,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from flopdispatch.capture.private import is_traced, unwatched
 from flopdispatch.capture.recording import Bucket, ModuleRecord, Recording
+from flopdispatch.capture.wrappers import children, class_name, inside, unwrapped
 
 
 class Scope:
@@ -18,7 +20,7 @@ class Scope:
 
     __slots__ = (
         "bare", "buckets", "calls", "children", "index", "module", "module_type", "name", "names",
-        "params", "parent", "rank", "recording",
+        "params", "parent", "rank", "recording", "wraps",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Scope | None, recording: Recording) -> None:
@@ -35,6 +37,7 @@ class Scope:
         self.names: dict[int, str] | None = None  # of the module's own children, by id
         self.index: dict[int, str] | None = None  # of all below it, by id
         self.bare = False  # whether the module has nothing of its own: no parameter, no child
+        self.wraps = False  # whether it is no place of its own: its module is a wrapper
 
     def bucket(self, phase: str) -> Bucket:
         """Where calls of this scope are counted."""
@@ -49,10 +52,10 @@ class Scope:
         if own is None:
             return None
         if self.names is None:
-            names = reversed(own._modules.items())  # a module's first name stays
+            names = reversed(list(children(own)))  # a module's first name stays
             self.names = {id(child): str(name) for name, child in names}
         name = self.names.get(id(module))
-        if name is not None and own._modules.get(name) is module:
+        if name is not None and _at(own, name) is module:
             return name
         for fresh in (False, True):  # the tree may have changed since it was indexed
             if self.index is None or fresh:
@@ -79,6 +82,7 @@ class ModuleTree:
         self.recording = recording
         self.block = Scope("", None, recording)
         self.scopes: dict[str, Scope] = {"": self.block}
+        self.regions: dict[Scope, tuple[Scope, str]] = {}  # where each is, and its name
         self.unfinished: list[Scope] = []  # of which not all parameters are known yet
         self.ranks = 0
         # A number for each parameter; one that is gone never gives its number to another.
@@ -87,23 +91,56 @@ class ModuleTree:
 
     def locate(self, current: Scope, module: nn.Module) -> Scope:
         """The scope of a module called from `current`: its path below the nearest caller."""
+        if inside(module) is not None:
+            return _wrapping(current, module)
         ancestor: Scope | None = current
         while ancestor is not None:
+            if ancestor.wraps:
+                ancestor = ancestor.parent
+                continue
             if ancestor.module() is module:
                 return ancestor
             path = ancestor.path_to(module)
             if path is not None:
                 return self.scope(f"{ancestor.name}.{path}", module)
             ancestor = ancestor.parent
-        name = f"{current.name}.{type(module).__name__}" if current.name else type(module).__name__
-        unique, number = name, 1
-        while unique in self.scopes and not self.scopes[unique].fits(module):
-            number += 1
-            unique = f"{name}#{number}"
-        found = self.scope(unique, module)
+        name = _below(current, class_name(type(module)))
+        found = self.scope(self._free(name, lambda scope: scope.fits(module)), module)
         found.bare = _is_bare(module)
         self._walk(found, module, set())
         return found
+
+    def region(self, current: Scope, name: str) -> Scope:
+        """The scope of a region that the user named, in a row of no module's."""
+        found = self.scope(self._free(_below(current, name), lambda s: s.module is _no_module))
+        if found.rank is None:
+            found.rank, self.ranks = self.ranks, self.ranks + 1
+            self.regions[found] = current, name
+        return found
+
+    def outside_of(self, current: Scope, name: str) -> Scope:
+        """Where a region is that `current` belongs to, if it has this name; else `current`."""
+        inner: Scope | None = current
+        while inner is not None:
+            outer, known = self.regions.get(inner, (inner, None))
+            if known == name:
+                return outer
+            inner = inner.parent
+        return current
+
+    def _free(self, name: str, fits: Callable[[Scope], bool]) -> str:
+        """This name, or with a number behind it if it is another's."""
+        unique, number = name, 1
+        while unique in self.scopes and not fits(self.scopes[unique]):
+            number += 1
+            unique = f"{name}#{number}"
+        return unique
+
+    def reset(self) -> None:
+        """Forget what was counted and how often modules were called, not where they are."""
+        for scope in self.scopes.values():
+            scope.buckets.clear()
+            scope.calls = 0
 
     def scope(self, name: str, module: nn.Module | None = None) -> Scope:
         """The scope with this name, made with those above it if need be."""
@@ -121,8 +158,8 @@ class ModuleTree:
         """Make the scopes of all modules below one, so that those that don't run are known too."""
         seen.add(id(module))
         self._describe(scope, module)
-        for name, child in module._modules.items():
-            if child is None or id(child) in seen:
+        for name, child in children(module):
+            if id(child) in seen:
                 continue
             path = f"{scope.name}.{name}"
             below = self.scopes.get(path)
@@ -137,7 +174,7 @@ class ModuleTree:
         """Note what a report says of a module, so that the module itself can be let go."""
         if scope.rank is None:
             scope.rank, self.ranks = self.ranks, self.ranks + 1
-            scope.module_type = type(module).__name__
+            scope.module_type = class_name(type(module))
             if module._parameters and not self._note_parameters(scope, module):
                 self.unfinished.append(scope)
 
@@ -201,8 +238,8 @@ def _paths(root: nn.Module) -> dict[int, str]:
     queue: deque[tuple[str, nn.Module]] = deque([("", root)])
     while queue:
         path, module = queue.popleft()
-        for name, child in module._modules.items():
-            if child is not None and id(child) not in found:
+        for name, child in children(module):
+            if id(child) not in found:
                 found[id(child)] = f"{path}.{name}" if path else name
                 queue.append((found[id(child)], child))
     return found
@@ -211,5 +248,17 @@ def _paths(root: nn.Module) -> dict[int, str]:
 def _at(root: nn.Module, path: str) -> nn.Module | None:
     module: nn.Module | None = root
     for name in path.split("."):
-        module = module._modules.get(name) if module is not None else None
+        module = unwrapped(module._modules.get(name)) if module is not None else None
     return module
+
+
+def _below(current: Scope, name: str) -> str:
+    return f"{current.name}.{name}" if current.name else name
+
+
+def _wrapping(current: Scope, module: nn.Module) -> Scope:
+    """A scope for a wrapper: what runs in it is counted where it was called."""
+    found = Scope(current.name, current, current.recording)
+    found.module, found.wraps = weakref.ref(module), True
+    found.buckets, found.children = current.buckets, current.children
+    return found

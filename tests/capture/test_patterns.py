@@ -178,3 +178,17 @@ def test_no_example_is_taken_of_what_draws_numbers_or_differs_between_devices() 
     ):
         found = pattern_of(overload, plain_call(overload, args, {}))
         assert example(overload, args, {}, found[1] if found else {}, -2) is None
+
+
+def test_under_another_default_dtype_no_example_is_taken() -> None:
+    """`ldexp` of integers is of the default dtype on the CPU, and float32 on meta."""
+    x = torch.ones((), dtype=torch.int64, device="meta")
+    torch.set_default_dtype(torch.float64)
+    try:
+        expected = torch.ldexp(x, x).dtype
+        clear_cache()
+        with FlopCounter(display=False):
+            assert torch.ldexp(x, x).dtype == expected
+            assert torch.ldexp(x, x).dtype == expected
+    finally:
+        torch.set_default_dtype(torch.float32)

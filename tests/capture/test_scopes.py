@@ -397,8 +397,8 @@ def test_notes_do_not_grow_without_end_and_a_lost_one_is_owned_up_to(
     profile = counter.profile
     assert macs_by_scope(profile) == {"Linear": 301 * ONE, "": 2 * ONE}
     assert profile.assumptions == (
-        "backward of a graph older than the last 8 module calls: "
-        "counted in the block, not in its modules",
+        "the backward of a graph made before the last 8 module calls is counted in the block, "
+        "not in its modules",
     )
 
 
