@@ -41,8 +41,11 @@ _empty_strided = torch.empty_strided
 _NAMESPACES = ("aten", "prims")
 
 # Of these a key doesn't tell all: the first gives its argument another storage, the results of
-# the others are as large as their argument's storage.
-_UNTOLD = ("aten::shallow_copy_data_", "aten::as_strided_scatter", "aten::as_strided_copy")
+# the next two are as large as their argument's storage, and with `out=` the last one runs
+# operators on views of it that warn and raise.
+_UNTOLD = (
+    "aten::shallow_copy_data_", "aten::as_strided_scatter", "aten::as_strided_copy", "aten::linear",
+)  # fmt: skip
 
 # The kernels of these take no longer than an answer, or can't be answered for.
 _QUICK = ("aten::clone", "aten::copy_", "aten::fill_", "aten::zero_", "aten::_unsafe_view")

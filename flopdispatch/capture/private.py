@@ -28,6 +28,10 @@ def _no() -> bool:
     return False
 
 
+def _yes() -> bool:
+    return True
+
+
 def _some() -> int:
     return 1
 
@@ -50,6 +54,12 @@ current_node: Callable[[], Any] = getattr(torch._C, "_current_autograd_node", _n
 
 # The number of the backward running in this thread, -1 outside of one.
 current_graph_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", _never)
+
+# Whether the backward running in this thread keeps its graph, as with retain_graph=True or
+# create_graph=True. Without, it runs with gradients disabled.
+keeps_graph: Callable[[], bool] = getattr(
+    getattr(torch._C, "_autograd", None), "_get_current_graph_task_keep_graph", _yes
+)
 
 # How many frames torch.compile(fullgraph=True) has compiled, -1 where nobody asks; sets it and
 # returns what it was. Where it isn't -1, a call that compiles nothing is no error: under a

@@ -13,6 +13,7 @@ from array import array
 from bisect import bisect_right
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
@@ -25,6 +26,7 @@ from flopdispatch.capture.private import (
     current_graph_task,
     current_node,
     hidden_from_compiler,
+    keeps_graph,
     next_sequence_number,
     sequence_number,
 )
@@ -79,7 +81,7 @@ class ScopeTracker:
         self.starts = array("q")  # in 8 bytes each: a long run makes many
         self.owners: list[Scope] = []
         self.forgotten = False
-        self.last: tuple[int | None, Bucket] = (None, self.bucket)
+        self.last: tuple[tuple[int, bool] | None, Bucket] = (None, self.bucket)
         self.thread = threading.get_ident()
         self.handles: list[Any] = []
         self.compiled = -1
@@ -219,8 +221,12 @@ class ScopeTracker:
             return self.bucket
         node = current_node()
         number = -1 if node is None else sequence_number(node)
-        if self.last[0] != number:
-            self.last = (number, self.owner(number).bucket(BACKWARD))
+        again = (
+            torch.is_grad_enabled() and not keeps_graph()
+        )  # a backward itself makes no nodes then
+        if self.last[0] != (number, again):
+            bucket = self.owner(number).bucket(RECOMPUTE if again else BACKWARD)
+            self.last = ((number, again), bucket)
         return self.last[1]
 
     def owner_of_node(self) -> Scope:

@@ -104,7 +104,7 @@ class ModuleTree:
             if path is not None:
                 return self.scope(f"{ancestor.name}.{path}", module)
             ancestor = ancestor.parent
-        name = _below(current, class_name(type(module)))
+        name = _below(current, class_name(module))
         found = self.scope(self._free(name, lambda scope: scope.fits(module)), module)
         found.bare = _is_bare(module)
         self._walk(found, module, set())
@@ -174,7 +174,7 @@ class ModuleTree:
         """Note what a report says of a module, so that the module itself can be let go."""
         if scope.rank is None:
             scope.rank, self.ranks = self.ranks, self.ranks + 1
-            scope.module_type = class_name(type(module))
+            scope.module_type = class_name(module)
             if module._parameters and not self._note_parameters(scope, module):
                 self.unfinished.append(scope)
 

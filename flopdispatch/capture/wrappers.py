@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 
 # The attribute with the module inside, by the wrapper's class. By name: none is imported.
@@ -53,11 +54,17 @@ def children(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, found
 
 
-def class_name(kind: type) -> str:
+def class_name(module: nn.Module) -> str:
     """The name of the class that the user knows."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return str(module.original_name)
+    return _own_name(type(module))
+
+
+def _own_name(kind: type) -> str:
     name = kind.__name__
     if name.startswith(_DERIVED):
         for base in kind.__mro__[1:3]:
             if name in [prefix + base.__name__ for prefix in _DERIVED]:
-                return class_name(base)
+                return _own_name(base)
     return name

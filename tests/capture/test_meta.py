@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -335,3 +336,17 @@ def test_the_cache_keeps_no_tensor_alive() -> None:
     gc.collect()
     assert CALLS
     assert not [ref for ref in refs if ref() is not None]
+
+
+def test_an_out_variant_that_warns_warns_each_time() -> None:
+    """On meta, `linear` of one row resizes what it is to write, and says so."""
+    x, w, b, out = meta(3), meta(4, 3), meta(4), meta(4)
+
+    def said() -> list[str]:
+        with warnings.catch_warnings(record=True) as caught, torch.no_grad():
+            warnings.simplefilter("always")
+            aten.linear.out(x, w, b, out=out)
+        return [str(warning.message) for warning in caught]
+
+    without, with_cache = both_ways(said)
+    assert with_cache == without

@@ -90,8 +90,8 @@ def test_fully_sharded_modules_keep_their_class_names() -> None:
     model = Net()
     fully_shard(model.blocks[0], mesh=mesh)
     fully_shard(model, mesh=mesh)
-    assert class_name(type(model)) == "Net"
-    assert class_name(type(model.blocks[0])) == "Sequential"
+    assert class_name(model) == "Net"
+    assert class_name(model.blocks[0]) == "Sequential"
 
 
 def test_a_parametrized_module_keeps_its_class_name() -> None:
@@ -110,5 +110,13 @@ def test_a_class_of_the_user_that_begins_alike_keeps_its_own() -> None:
     class ParametrizedNet(nn.Module):
         pass
 
-    assert class_name(FSDPLike) == "FSDPLike"
-    assert class_name(ParametrizedNet) == "ParametrizedNet"
+    assert class_name(FSDPLike(2, 2)) == "FSDPLike"
+    assert class_name(ParametrizedNet()) == "ParametrizedNet"
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")
+def test_a_scripted_model_has_the_name_of_its_class_and_one_row() -> None:
+    model = nn.Sequential(nn.Linear(8, 8, bias=False))
+    for made in (torch.jit.script(model), torch.jit.trace(model, torch.ones(8, 8))):
+        assert macs_by_scope(trained(made)) == {"Sequential": 3 * ONE}
