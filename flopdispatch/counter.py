@@ -237,6 +237,7 @@ def count(
             if isinstance(model, nn.Module):
                 output = functional_call(model, state, args, keywords)
             else:
+                counter._tracker.count_as_forward()
                 output = model(*args, **keywords)
             if backward:
                 run_backward(output)

@@ -153,7 +153,7 @@ class Profile:
         return _sorted(self._sum(lambda row: self.prices[row.call].family))
 
     def by_phase(self) -> dict[str, Cost]:
-        """Cost by phase, those that ran: forward, recompute, backward, optimizer."""
+        """Cost by phase, those that ran: forward, recompute, backward, optimizer, other."""
         found = self._sum(lambda row: row.phase)
         return {phase: found[phase] for phase in PHASES if phase in found}
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from flopdispatch.capture.calls import Call
 from flopdispatch.capture.keys import Key
 
-FORWARD, RECOMPUTE, BACKWARD, OPTIMIZER = PHASES = "forward", "recompute", "backward", "optimizer"
+# `other` is what runs outside of all modules and is neither of the rest: a loss, clipping.
+FORWARD, RECOMPUTE, BACKWARD, OPTIMIZER, OTHER = PHASES = (
+    "forward", "recompute", "backward", "optimizer", "other",
+)  # fmt: skip
 
 Bucket = dict[Call, int]  # how often each distinct call ran in one scope and phase
 

@@ -34,6 +34,7 @@ from flopdispatch.capture.recording import (
     BACKWARD,
     FORWARD,
     OPTIMIZER,
+    OTHER,
     RECOMPUTE,
     Bucket,
     Recording,
@@ -73,8 +74,8 @@ class ScopeTracker:
         self.tree = ModuleTree(recording)
         self.block = self.tree.block
         self.current = self.block
-        self.bucket = self.block.bucket(FORWARD)
-        self.phase = FORWARD
+        self.bucket = self.block.bucket(OTHER)
+        self.phase = OTHER
         self.stack: list[tuple[int, Scope, Bucket, str]] = []
         self.marks = 0  # how many record_functions are running
         self.steps: list[tuple[int, int]] = []  # running steps: marks and height of the stack
@@ -107,6 +108,10 @@ class ScopeTracker:
         self.tree.finish()
 
     # The forward
+
+    def count_as_forward(self) -> None:
+        """What runs outside of modules from now on is a forward too: a model is a function."""
+        self.phase, self.bucket = FORWARD, self.block.bucket(FORWARD)
 
     @hidden_from_compiler
     def begin(self, module: nn.Module) -> None:

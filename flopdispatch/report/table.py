@@ -89,7 +89,7 @@ def footer(profile: Profile) -> list[str]:
     ]
     if beside:
         lines.append(f"Beside FLOPs: {', '.join(beside)}")
-    phases = {name: cost.flops for name, cost in profile.by_phase().items()}
+    phases = {name: cost.flops for name, cost in profile.by_phase().items() if cost.flops}
     if len(phases) > 1:
         lines.append(
             "Phases: "

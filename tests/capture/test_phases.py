@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from flopdispatch import Profile
+from flopdispatch import Profile, count
 from tests.programs import counted
 
 ONE = 512  # MACs of two matrices of 8 by 8
@@ -32,7 +32,7 @@ def macs_by_phase(profile: Profile) -> dict[str, int]:
 def test_a_function_that_is_checkpointed_is_recomputed(reentrant: bool, again: int) -> None:
     profile = counted(lambda: checkpoint(twice, x(), use_reentrant=reentrant).sum().backward())
     assert macs_by_phase(profile) == {
-        "forward": 2 * ONE, "recompute": again, "backward": 4 * ONE,
+        "other": 2 * ONE, "recompute": again, "backward": 4 * ONE,
     }  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_nested_checkpoints_of_functions_are_recomputed() -> None:
     # Run again: both products of the inner one for the outer one's sake, then, for its own
     # backward, the first of them.
     assert macs_by_phase(profile) == {
-        "forward": 3 * ONE, "recompute": 3 * ONE, "backward": 6 * ONE,
+        "other": 3 * ONE, "recompute": 3 * ONE, "backward": 6 * ONE,
     }  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_what_a_custom_function_runs_again_is_recomputed() -> None:
 
     profile = counted(lambda: Frugal.apply(x()).sum().backward())
     assert macs_by_phase(profile) == {
-        "forward": 2 * ONE, "recompute": 2 * ONE, "backward": 2 * ONE,
+        "other": 2 * ONE, "recompute": 2 * ONE, "backward": 2 * ONE,
     }  # fmt: skip
 
 
@@ -80,4 +80,15 @@ def test_the_gradient_of_a_gradient_is_no_recomputation() -> None:
 
     # y = xW and dx = 2yW' are two products of two factors that all need a gradient: 2 + 4,
     # of which the first is the forward.
-    assert macs_by_phase(counted(run)) == {"forward": ONE, "backward": 5 * ONE}
+    assert macs_by_phase(counted(run)) == {"other": ONE, "backward": 5 * ONE}
+
+
+def test_what_runs_outside_of_modules_is_other_and_a_function_that_is_counted_a_forward() -> None:
+    model, data = nn.Linear(8, 8, bias=False), x()
+
+    def run() -> None:
+        out = model(data)
+        (out @ W).sum().backward()
+
+    assert macs_by_phase(counted(run)) == {"forward": ONE, "backward": 4 * ONE, "other": ONE}
+    assert macs_by_phase(count(twice, (8, 8), device="cpu")) == {"forward": 2 * ONE}

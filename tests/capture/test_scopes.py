@@ -259,6 +259,7 @@ def test_checkpointing_is_recomputation_in_the_same_module(reentrant: bool) -> N
         "forward": 4 * ONE,
         "recompute": 3 * ONE,
         "backward": 8 * ONE,
+        "other": 0,  # the sum
     }
     assert macs_by_scope(profile) == {
         "Linear": 3 * ONE,
@@ -351,7 +352,8 @@ def test_after_a_step_that_raises_the_forward_goes_on() -> None:
         model(hidden=x(grad=False))
 
     profile = counted(run)
-    assert {name: cost.macs for name, cost in profile.by_phase().items()} == {"forward": 2 * ONE}
+    by_phase = {name: cost.macs for name, cost in profile.by_phase().items()}
+    assert by_phase == {"forward": ONE, "other": ONE}
 
 
 # Exceptions, threads, long runs
