@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from flopdispatch import FlopCounter
+from tests.observed import graph_of
 from tests.programs import (
     Attention,
     ConvNet,
@@ -29,21 +30,10 @@ from tests.programs import (
 from tests.versions import needs_torch
 
 
-def graph_of(root: Any) -> list[tuple[str, tuple[int, ...]]]:
-    """The autograd graph: each node's name and its edges, in the order of a walk."""
-    numbers: dict[Any, int] = {root: 0}
-    queue, found = [root], []
-    for node in queue:
-        edges = []
-        for below, _ in node.next_functions:
-            if below is not None:
-                if below not in numbers:
-                    numbers[below] = len(numbers)
-                    queue.append(below)
-                edges.append(numbers[below])
-        # Under any dispatch mode torch itself reshapes by another view.
-        found.append((node.name().replace("ReshapeAlias", "View"), tuple(edges)))
-    return found
+def nodes_of(root: Any) -> list[tuple[str, tuple[int, ...]]]:
+    """The autograd graph's names and edges."""
+    # Under any dispatch mode torch itself reshapes by another view.
+    return [(name.replace("ReshapeAlias", "View"), edges) for name, edges in graph_of(root)]
 
 
 def tensors_in(output: Any) -> list[Tensor]:
@@ -64,7 +54,7 @@ def facts(tensor: Tensor) -> tuple[Any, ...]:
     return (
         tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), tensor.dtype,
         tensor.requires_grad, tensor.is_leaf, tensor.is_inference(),
-        type(tensor), tensor.grad_fn and graph_of(tensor.grad_fn),
+        type(tensor), tensor.grad_fn and nodes_of(tensor.grad_fn),
     )  # fmt: skip
 
 
