@@ -13,8 +13,9 @@ from torch import nn
 from torch.func import functional_call
 
 from flopdispatch.capture.mode import RecordingMode
-from flopdispatch.capture.recording import Recording
+from flopdispatch.capture.recording import Recording, merged_modules
 from flopdispatch.capture.scopes import ScopeTracker
+from flopdispatch.capture.threads import Workers
 from flopdispatch.codec import operator_name
 from flopdispatch.conventions import convention as find_convention
 from flopdispatch.errors import (
@@ -40,6 +41,9 @@ class FlopCounter:
     On meta, a call like one that has run already is answered without running its kernel;
     `meta_cache=False` runs every kernel. Results are the same.
 
+    A counter counts its own thread. With `threads=True` it also counts the threads that are
+    started in the block, by its own or by one of these, while the block is active.
+
     `flops`, `macs`, `params` and `profile` are live inside the block and final after it.
     Entered again, it starts afresh.
 
@@ -61,9 +65,11 @@ class FlopCounter:
         strict: bool = False,
         convention: str | Registry | None = None,
         meta_cache: bool = True,
+        threads: bool = False,
     ) -> None:
         check_depth(depth)
         self.meta_cache = meta_cache
+        self.threads = threads
         self.display = display
         self.depth = depth
         self.strict = strict
@@ -75,6 +81,7 @@ class FlopCounter:
         self._recording = Recording()
         self._tracker = ScopeTracker(self._recording)
         self._mode = RecordingMode(self._tracker, self.meta_cache)
+        self._workers = Workers(self._tracker, self.meta_cache)
         self._profile: Profile | None = None
 
     def __enter__(self: Counter) -> Counter:
@@ -86,6 +93,8 @@ class FlopCounter:
         self._start()
         self._tracker.__enter__()
         self._mode.__enter__()
+        if self.threads:
+            self._workers.__enter__()
         self._active = True
         return self
 
@@ -96,6 +105,8 @@ class FlopCounter:
         traceback: TracebackType | None,
     ) -> None:
         self._active = False
+        if self.threads:
+            self._workers.__exit__(kind, error, traceback)
         self._mode.__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
         self._tracker.__exit__(kind, error, traceback)
         if kind is not None:
@@ -111,8 +122,8 @@ class FlopCounter:
         Raises: CounterStateError if it isn't counting, or paused already.
         """
         self._check_pause(False, "pause() stops a counter that is counting")
-        self._mode.pause()
-        self._tracker.counting = 0
+        self._workers.set_counting(False)
+        self._workers.set_one(self._tracker, self._mode)
 
     def resume(self) -> None:
         """Count again after `pause`.
@@ -120,8 +131,8 @@ class FlopCounter:
         Raises: CounterStateError if it isn't paused.
         """
         self._check_pause(True, "resume() goes on with a counter that is paused")
-        self._mode.resume()
-        self._tracker.counting = 1
+        self._workers.set_counting(True)
+        self._workers.set_one(self._tracker, self._mode)
 
     def _check_pause(self, paused: bool, rule: str) -> None:
         if self._active and (self._tracker.counting == 0) == paused:
@@ -134,7 +145,8 @@ class FlopCounter:
     def reset(self) -> None:
         """Forget what was counted so far; in its block, the counter goes on counting."""
         if self._active:
-            self._tracker.reset()
+            for tracker in self._workers.trackers():
+                tracker.reset()
         else:
             self._start()
 
@@ -143,7 +155,12 @@ class FlopCounter:
         """What was recorded so far, priced."""
         if self._profile is not None:
             return self._profile
-        profile = Profile.of(self._recording, self._tracker.tree.records(), self.registry)
+        recording, records = self._recording, self._tracker.tree.records()
+        trackers = self._workers.trackers()
+        if len(trackers) > 1:
+            recording = Recording.merged(tracker.recording for tracker in trackers)
+            records = merged_modules(tracker.tree.records() for tracker in trackers)
+        profile = Profile.of(recording, records, self.registry)
         if not self._active:
             self._profile = profile
         return profile

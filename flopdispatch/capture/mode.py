@@ -44,14 +44,14 @@ class RecordingMode(TorchDispatchMode):
     def __init__(self, tracker: ScopeTracker, meta_cache: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.following = tracker
-        self.recording = tracker.recording
+        self.recording: Recording | Nowhere = tracker.recording
         self.tracker: ScopeTracker | Nowhere = tracker
         self.meta_cache = meta_cache
         self.answers = False
 
     def pause(self) -> None:
         """Record what runs from now on nowhere; `resume` ends this."""
-        self.recording, self.tracker = Recording(), Nowhere(self.following)
+        self.recording = self.tracker = Nowhere(self.following)
 
     def resume(self) -> None:
         """Record again."""

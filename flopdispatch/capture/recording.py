@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from flopdispatch.capture.calls import Call
 from flopdispatch.capture.keys import Key
@@ -29,6 +30,19 @@ class ModuleRecord:
     calls: int
 
 
+def merged_modules(parts: Iterable[Iterable[ModuleRecord]]) -> tuple[ModuleRecord, ...]:
+    """The modules of several threads: one that ran in more of them is there once."""
+    found: dict[str, ModuleRecord] = {}
+    for record in (record for part in parts for record in part):
+        known = found.get(record.scope)
+        if known is not None:
+            params = tuple(dict([*known.params, *record.params]).items())
+            found[record.scope] = replace(known, params=params, calls=known.calls + record.calls)
+        else:
+            found[record.scope] = record
+    return tuple(found.values())
+
+
 @dataclass(slots=True)
 class Recording:
     """What ran: for each scope and phase, its distinct calls and their numbers.
@@ -51,6 +65,19 @@ class Recording:
         if found is None:
             found = self.buckets[scope, phase] = {}
         return found
+
+    @staticmethod
+    def merged(recordings: Iterable[Recording]) -> Recording:
+        """All of them in one; they may go on being written to."""
+        whole = Recording()
+        for part in recordings:
+            for (scope, phase), bucket in list(part.buckets.items()):
+                target = whole.bucket(scope, phase)
+                for call, times in list(bucket.items()):
+                    known = whole.calls.setdefault(call.key, call)
+                    target[known] = target.get(known, 0) + times
+            whole.assumptions += [a for a in part.assumptions if a not in whole.assumptions]
+        return whole
 
     def clear(self) -> None:
         """Forget all."""

@@ -20,6 +20,8 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+from flopdispatch.capture.calls import Call
+from flopdispatch.capture.keys import Key
 from flopdispatch.capture.module_calls import follow, unfollow
 from flopdispatch.capture.private import (
     compiled_frames,
@@ -39,7 +41,7 @@ from flopdispatch.capture.recording import (
     Bucket,
     Recording,
 )
-from flopdispatch.capture.tree import ModuleTree, Scope
+from flopdispatch.capture.tree import ModuleTree, Scope, Shared
 
 # Notes kept for the backward. Graphs older than this many module calls and returns are
 # forgotten, so that a long run needs no more memory than a short one.
@@ -50,17 +52,27 @@ NO_FORWARD = 1 << 62
 
 
 class Nowhere:
-    """Stands in for a paused tracker: what it is told to count is counted nowhere."""
+    """Stands in for a paused tracker and its recording: what they are given is forgotten."""
+
+    members: frozenset[Call] = frozenset()
 
     def __init__(self, tracker: ScopeTracker) -> None:
         self.mark = tracker.mark
-        self.bucket: Bucket = {}
+        self.calls: dict[Key, Call] = {}
+
+    @property
+    def bucket(self) -> Bucket:
+        """Where an operator that runs now is counted."""
+        return {}
 
     def present(self) -> Bucket:
-        """Where an operator that runs now is counted."""
-        return self.bucket
+        """Likewise."""
+        return {}
 
     backward_bucket = present
+
+    def add(self, bucket: Bucket, call: Call) -> None:
+        """Forget it."""
 
 
 class ScopeTracker:
@@ -69,9 +81,9 @@ class ScopeTracker:
     `bucket` is where an operator outside of a backward is counted now.
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, shared: Shared | None = None) -> None:
         self.recording = recording
-        self.tree = ModuleTree(recording)
+        self.tree = ModuleTree(recording, shared)
         self.block = self.tree.block
         self.current = self.block
         self.bucket = self.block.bucket(OTHER)
@@ -100,11 +112,15 @@ class ScopeTracker:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        compiled_frames(self.compiled)
+        self.stop()
+
+    def stop(self) -> None:
+        """Follow no more modules and optimizers; from any thread."""
         unfollow(self)
         for handle in self.handles:
             handle.remove()
         self.handles = []
-        compiled_frames(self.compiled)
         self.tree.finish()
 
     # The forward

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -75,19 +76,46 @@ class Scope:
         return own is module or (own is None and self.bare and _is_bare(module))
 
 
-class ModuleTree:
-    """The scopes of one block, `block` itself the root of them."""
+class Shared:
+    """What the trees of a block's threads have in common: root names and parameters' numbers."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.roots: dict[str, tuple[Any, int]] = {}  # module and tree of each name
+        # A number for each parameter; one that is gone never gives its number to another.
+        self.identities: dict[int, tuple[Any, int]] = {}
+        self.numbers = 0
+
+    def identity(self, parameter: nn.Parameter) -> int:
+        """The number that tells this parameter from all others seen in the block."""
+        known = self.identities.get(id(parameter))
+        if known is None or known[0]() is not parameter:
+            with self.lock:
+                self.numbers += 1
+                known = self.identities[id(parameter)] = weakref.ref(parameter), self.numbers
+        return known[1]
+
+    def is_free(self, name: str, module: nn.Module, tree: object) -> bool:
+        """Whether no other thread's tree has a root of this name; it is the tree's then."""
+        with self.lock:
+            known, owner = self.roots.setdefault(name, (weakref.ref(module), id(tree)))
+        return owner == id(tree) or known() is module
+
+
+class ModuleTree:
+    """The scopes of one block, `block` itself the root of them.
+
+    `shared` is that of the trees of other threads of the block.
+    """
+
+    def __init__(self, recording: Recording, shared: Shared | None = None) -> None:
         self.recording = recording
+        self.shared = shared or Shared()
         self.block = Scope("", None, recording)
         self.scopes: dict[str, Scope] = {"": self.block}
         self.regions: dict[Scope, tuple[Scope, str]] = {}  # where each is, and its name
         self.unfinished: list[Scope] = []  # of which not all parameters are known yet
         self.ranks = 0
-        # A number for each parameter; one that is gone never gives its number to another.
-        self.identities: dict[int, tuple[Any, int]] = {}
-        self.numbers = 0
 
     def locate(self, current: Scope, module: nn.Module) -> Scope:
         """The scope of a module called from `current`: its path below the nearest caller."""
@@ -105,7 +133,7 @@ class ModuleTree:
                 return self.scope(f"{ancestor.name}.{path}", module)
             ancestor = ancestor.parent
         name = _below(current, class_name(module))
-        found = self.scope(self._free(name, lambda scope: scope.fits(module)), module)
+        found = self.scope(self._free(name, lambda scope: scope.fits(module), module), module)
         found.bare = _is_bare(module)
         self._walk(found, module, set())
         return found
@@ -128,10 +156,14 @@ class ModuleTree:
             inner = inner.parent
         return current
 
-    def _free(self, name: str, fits: Callable[[Scope], bool]) -> str:
+    def _free(
+        self, name: str, fits: Callable[[Scope], bool], module: nn.Module | None = None
+    ) -> str:
         """This name, or with a number behind it if it is another's."""
         unique, number = name, 1
-        while unique in self.scopes and not fits(self.scopes[unique]):
+        while (unique in self.scopes and not fits(self.scopes[unique])) or (
+            module is not None and not self.shared.is_free(unique, module, self)
+        ):
             number += 1
             unique = f"{name}#{number}"
         return unique
@@ -190,7 +222,7 @@ class ModuleTree:
                 if type(parameter) is not nn.Parameter and is_lazy(parameter):
                     all_known = False
                 else:
-                    params.append((self._identity(parameter), parameter.numel()))
+                    params.append((self.shared.identity(parameter), parameter.numel()))
         scope.params = tuple(params)
         return all_known
 
@@ -204,14 +236,6 @@ class ModuleTree:
             for scope, module in modules
             if module is not None and not self._note_parameters(scope, module)
         ]
-
-    def _identity(self, parameter: nn.Parameter) -> int:
-        """The number that tells this parameter from all others seen in the block."""
-        known = self.identities.get(id(parameter))
-        if known is None or known[0]() is not parameter:
-            self.numbers += 1
-            known = self.identities[id(parameter)] = weakref.ref(parameter), self.numbers
-        return known[1]
 
     def records(self) -> tuple[ModuleRecord, ...]:
         """All modules known so far, in the order of their trees."""
