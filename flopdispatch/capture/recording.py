@@ -79,6 +79,11 @@ class Recording:
             whole.assumptions += [a for a in part.assumptions if a not in whole.assumptions]
         return whole
 
+    def assume(self, text: str) -> None:
+        """List an assumption once."""
+        if text not in self.assumptions:
+            self.assumptions.append(text)
+
     def clear(self) -> None:
         """Forget all."""
         for part in (self.buckets, self.calls, self.members, self.first, self.alike):

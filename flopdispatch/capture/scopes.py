@@ -47,6 +47,9 @@ from flopdispatch.capture.tree import ModuleTree, Scope, Shared
 # forgotten, so that a long run needs no more memory than a short one.
 MAX_NOTES = 1 << 18
 
+# The node of a graph that torch.compile made, outside of the block: inside, nothing is compiled.
+COMPILED = "CompiledFunctionBackward"
+
 # Nodes that no forward made (AccumulateGrad) carry the largest number there is.
 NO_FORWARD = 1 << 62
 
@@ -246,6 +249,11 @@ class ScopeTracker:
             torch.is_grad_enabled() and not keeps_graph()
         )  # a backward itself makes no nodes then
         if self.last[0] != (number, again):
+            if node is not None and node.name() == COMPILED:
+                self.recording.assume(
+                    "the backward of a graph compiled before the block: of what its kernels "
+                    "compute, only the operators that they call are seen and counted"
+                )
             bucket = self.owner(number).bucket(RECOMPUTE if again else BACKWARD)
             self.last = ((number, again), bucket)
         return self.last[1]
@@ -265,14 +273,9 @@ class ScopeTracker:
                 made = "before the block or in another thread"
                 if self.forgotten:
                     made = f"before the last {MAX_NOTES // 2:,} module calls"
-                self.assume(
+                self.recording.assume(
                     f"the backward of a graph made {made} is counted in the block, "
                     "not in its modules"
                 )
             return self.block
         return self.owners[place]
-
-    def assume(self, text: str) -> None:
-        """List an assumption once."""
-        if text not in self.recording.assumptions:
-            self.recording.assumptions.append(text)

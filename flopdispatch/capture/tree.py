@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from flopdispatch.capture.private import is_traced, unwatched
 from flopdispatch.capture.recording import Bucket, ModuleRecord, Recording
-from flopdispatch.capture.wrappers import children, class_name, inside, unwrapped
+from flopdispatch.capture.wrappers import COMPILED, children, class_name, inside, unwrapped
 
 
 class Scope:
@@ -120,6 +120,11 @@ class ModuleTree:
     def locate(self, current: Scope, module: nn.Module) -> Scope:
         """The scope of a module called from `current`: its path below the nearest caller."""
         if inside(module) is not None:
+            if type(module).__name__ == COMPILED:
+                self.recording.assume(
+                    "what torch.compile made of a module ran as the module itself does: with a "
+                    "dispatch mode on, torch runs no compiled code"
+                )
             return _wrapping(current, module)
         ancestor: Scope | None = current
         while ancestor is not None:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+COMPILED = "OptimizedModule"  # what torch.compile makes of a module
+
 # The attribute with the module inside, by the wrapper's class. By name: none is imported.
 WRAPPERS = {
     "DistributedDataParallel": ("torch.nn.parallel.distributed", "module"),
@@ -24,7 +26,7 @@ WRAPPERS = {
         "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
         "_checkpoint_wrapped_module",
     ),
-    "OptimizedModule": ("torch._dynamo.eval_frame", "_orig_mod"),
+    COMPILED: ("torch._dynamo.eval_frame", "_orig_mod"),
     "AveragedModel": ("torch.optim.swa_utils", "module"),
 }
 

@@ -192,7 +192,7 @@ def test_estimates_and_assumptions_are_listed() -> None:
     rules.formula(torch.ops.aten.mm.default, estimate="half", override=True)(lambda: Cost(macs=1))
     with FlopCounter(display=False, convention=rules) as counter:
         torch.ones(2, 2) @ torch.ones(2, 2)
-        counter._tracker.assume("the moon is full")
+        counter._recording.assume("the moon is full")
     found = footer(counter.profile)
     assert found["Estimated"] == "aten::mm.default x1"
     assert found["Assumed"] == "the moon is full"
