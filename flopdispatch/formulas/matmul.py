@@ -202,6 +202,16 @@ def linear(self: TensorSpec, bias: TensorSpec | None, result: TensorSpec) -> Cos
     return Cost(macs=result.numel * k, adds=0 if bias is None else result.numel)
 
 
+@rules.formula(*overloads("linear.default"))
+def linear_out(input: TensorSpec, bias: TensorSpec | None, result: TensorSpec) -> Cost:
+    """A linear layer that isn't taken apart: the one with `out=`.
+
+    Shapes: input (..., k), weight (n, k), bias (n), result (..., n).
+    Counts: as mkldnn_linear.
+    """
+    return linear(input, bias, result)
+
+
 @rules.formula(*overloads("linear_backward.default", "mkldnn_linear_backward.default"))
 def linear_backward(
     grad_output: TensorSpec, weight: TensorSpec, output_mask: tuple[bool, ...]

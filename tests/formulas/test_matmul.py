@@ -226,6 +226,14 @@ SPEC_ROWS: list[tuple[str, str, tuple[Any, ...], dict[str, Any], Any, Cost]] = [
         Cost(macs=120),
     ),
     (
+        "as mkldnn_linear",
+        "linear.default",
+        (spec(3, 4), spec(5, 4), spec(5)),
+        {},
+        spec(3, 5),
+        Cost(macs=60, adds=15),
+    ),
+    (
         "6·4 outputs of 5 terms and 5·4 of 6; 5 sums of 6 terms",
         "linear_backward.default",
         (spec(2, 3, 4), spec(2, 3, 5), spec(5, 4), (True, True, True)),
