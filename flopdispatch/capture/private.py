@@ -28,6 +28,10 @@ def _no() -> bool:
     return False
 
 
+def _ignore(function: Callable[[], None]) -> None:
+    return None
+
+
 def _yes() -> bool:
     return True
 
@@ -59,6 +63,11 @@ current_graph_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_i
 # create_graph=True. Without, it runs with gradients disabled.
 keeps_graph: Callable[[], bool] = getattr(
     getattr(torch._C, "_autograd", None), "_get_current_graph_task_keep_graph", _yes
+)
+
+# Calls a function when the backward that is running in this thread is over.
+after_backward: Callable[[Callable[[], None]], None] = getattr(
+    getattr(torch.autograd.Variable, "_execution_engine", None), "queue_callback", _ignore
 )
 
 # How many frames torch.compile(fullgraph=True) has compiled, -1 where nobody asks; sets it and

@@ -24,6 +24,7 @@ from flopdispatch.capture.calls import Call
 from flopdispatch.capture.keys import Key
 from flopdispatch.capture.module_calls import follow, unfollow
 from flopdispatch.capture.private import (
+    after_backward,
     compiled_frames,
     current_graph_task,
     current_node,
@@ -97,6 +98,8 @@ class ScopeTracker:
         self.starts = array("q")  # in 8 bytes each: a long run makes many
         self.owners: list[Scope] = []
         self.forgotten = False
+        # The last backward that made nodes, and the next number at its last operator.
+        self.task, self.made = -1, 0
         self.last: tuple[tuple[int, bool] | None, Bucket] = (None, self.bucket)
         self.thread = threading.get_ident()
         self.handles: list[Any] = []
@@ -105,7 +108,8 @@ class ScopeTracker:
 
     def __enter__(self) -> ScopeTracker:
         self.thread = threading.get_ident()
-        self.note(next_sequence_number())
+        self.starts.append(next_sequence_number())
+        self.owners.append(self.block)
         self.compiled = compiled_frames(0)
         follow(self)
         self.handles = [
@@ -166,11 +170,7 @@ class ScopeTracker:
         scope.calls += self.counting
         self.current, self.phase = scope, phase
         self.bucket = scope.buckets.get(phase) or scope.bucket(phase)
-        number = next_sequence_number()
-        if self.starts[-1] == number:  # no node was made since the last note
-            self.owners[-1] = scope
-        else:
-            self.note(number)
+        self.note(next_sequence_number(), scope)
 
     @hidden_from_compiler
     def end(self, begun: object) -> None:
@@ -181,11 +181,7 @@ class ScopeTracker:
         _, self.current, self.bucket, self.phase = stack.pop()
         if not stack:
             self.tree.finish()
-        number = next_sequence_number()
-        if self.starts[-1] == number:
-            self.owners[-1] = self.current
-        else:
-            self.note(number)
+        self.note(next_sequence_number(), self.current)
 
     def reset(self) -> None:
         """Forget what was counted so far; what runs next belongs where it did."""
@@ -227,10 +223,13 @@ class ScopeTracker:
 
     # The backward
 
-    def note(self, number: int) -> None:
-        """From this sequence number on, nodes belong to the present scope."""
+    def note(self, number: int, scope: Scope) -> None:
+        """From this sequence number on, nodes belong to this scope."""
+        if self.starts[-1] == number:  # no node was made since the last note
+            self.owners[-1] = scope
+            return
         self.starts.append(number)
-        self.owners.append(self.current)
+        self.owners.append(scope)
         if len(self.starts) > MAX_NOTES:
             del self.starts[: MAX_NOTES // 2], self.owners[: MAX_NOTES // 2]
             self.forgotten = True
@@ -245,9 +244,10 @@ class ScopeTracker:
             return self.bucket
         node = current_node()
         number = -1 if node is None else sequence_number(node)
-        again = (
-            torch.is_grad_enabled() and not keeps_graph()
-        )  # a backward itself makes no nodes then
+        enabled = torch.is_grad_enabled()
+        again = enabled and not keeps_graph()  # with create_graph the backward itself makes nodes
+        if enabled and not again:
+            self.note_made_by(number)
         if self.last[0] != (number, again):
             if node is not None and node.name() == COMPILED:
                 self.recording.assume(
@@ -257,6 +257,23 @@ class ScopeTracker:
             bucket = self.owner(number).bucket(RECOMPUTE if again else BACKWARD)
             self.last = ((number, again), bucket)
         return self.last[1]
+
+    def note_made_by(self, number: int) -> None:
+        """Nodes that a backward makes (create_graph) belong to the scope of the one it runs.
+
+        An operator's node is made before it comes here. So those made since the last operator
+        of the backward are this one's.
+        """
+        made, task = next_sequence_number(), current_graph_task()
+        if self.task != task:
+            self.made, self.task = made, task
+            after_backward(self.note_backward_end)
+        self.note(max(self.made, self.starts[-1]), self.owner(number))
+        self.made = made
+
+    def note_backward_end(self) -> None:
+        """What makes nodes from now on is the program again."""
+        self.note(next_sequence_number(), self.current)
 
     def owner_of_node(self) -> Scope:
         """The scope whose forward made the node being evaluated."""
