@@ -150,6 +150,12 @@ class FlopCounter:
         else:
             self._start()
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a FlopCounter follows this process and can't be copied or pickled; "
+            "its profile can: take counter.profile"
+        )
+
     @property
     def profile(self) -> Profile:
         """What was recorded so far, priced."""

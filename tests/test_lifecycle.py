@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from flopdispatch import CounterStateError, FlopCounter
 from tests.programs import macs_by_scope, state_of_torch
@@ -152,3 +157,66 @@ def test_a_counter_that_is_reset_while_paused_stays_paused() -> None:
         counter.resume()
         layer(x())
     assert counter.macs == ONE
+
+
+class Rows(Dataset[Tensor]):
+    """Rows that cost 64 MACs each."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.ones(8) @ torch.ones(8, 8)
+
+
+@pytest.mark.parametrize(("workers", "macs"), [(0, 2 * 256), (2, 256)])
+def test_a_loader_s_processes_work_as_ever_and_are_not_counted(workers: int, macs: int) -> None:
+    layer, before = linear(), state_of_torch()
+    with FlopCounter(display=False) as counter:
+        batches = [layer(batch) for batch in DataLoader(Rows(), batch_size=2, num_workers=workers)]
+    assert state_of_torch() == before
+    assert [batch.shape for batch in batches] == [(2, 8)] * 2
+    assert counter.macs == macs
+
+
+def test_tasks_that_take_turns_are_counted_in_their_modules() -> None:
+    class Waiting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = linear()
+
+        async def forward(self, x: Tensor) -> Tensor:
+            x = self.layer(x)
+            await asyncio.sleep(0)
+            y: Tensor = self.layer(x)
+            return y
+
+    async def both() -> None:
+        await asyncio.gather(Waiting()(x()), Waiting()(x()))
+
+    with FlopCounter(display=False) as counter:
+        asyncio.run(both())
+    assert counter.macs == 4 * ONE
+    with FlopCounter(display=False) as counter:
+        linear()(x())
+    assert macs_by_scope(counter.profile) == {"Linear": ONE}
+
+
+def test_a_model_may_be_copied_or_deleted_in_the_block() -> None:
+    model = nn.Sequential(linear())
+    with FlopCounter(display=False) as counter:
+        model(x())
+        twin = copy.deepcopy(model)
+        del model
+        twin(x())
+    assert macs_by_scope(counter.profile) == {"Sequential.0": ONE, "Sequential#2.0": ONE}
+    assert counter.params == 128
+
+
+def test_a_counter_is_not_copied_but_its_profile_is() -> None:
+    with FlopCounter(display=False) as counter:
+        linear()(x())
+    for action in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match=r"take counter\.profile"):
+            action(counter)
+    assert pickle.loads(pickle.dumps(counter.profile)) == counter.profile
