@@ -281,7 +281,6 @@ class Throwaway(nn.Module):
         return out
 
 
-@pytest.mark.xfail(reason="a scope keeps the ids of modules that are gone", raises=AssertionError)
 def test_modules_that_are_made_in_each_forward_are_forgotten() -> None:
     model, x, others = Throwaway(), torch.ones(2), []
     with FlopCounter(display=False) as counter:

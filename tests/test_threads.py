@@ -190,9 +190,6 @@ def test_each_threads_optimizer_is_in_its_own_counter() -> None:
     assert state_of_torch() == before
 
 
-@pytest.mark.xfail(
-    reason="torch is walking the table of hooks that a counter changes", raises=RuntimeError
-)
 def test_a_counter_may_begin_in_one_thread_while_another_steps() -> None:
     stepper = torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=0.1)
 

@@ -96,7 +96,8 @@ class RecordingMode(TorchDispatchMode):
         if runs_as == "query":
             return func(*args, **kwargs)
         if runs_as == "marker":
-            self.tracker.mark(begins="enter" in func._schema.name)
+            begins = "enter" in func._schema.name
+            self.tracker.mark(begins, str(args[0]) if begins else "")
             return func(*args, **kwargs)
         if runs_as == "composite" and self._decomposes(func, args, kwargs, key):
             with self:

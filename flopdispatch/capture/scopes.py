@@ -8,17 +8,11 @@ notes finds the scope of the node that a backward operator runs for. No tensor i
 
 from __future__ import annotations
 
-import threading
 from array import array
 from bisect import bisect_right
-from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.optimizer import (
-    register_optimizer_step_post_hook,
-    register_optimizer_step_pre_hook,
-)
 
 from flopdispatch.capture.calls import Call
 from flopdispatch.capture.keys import Key
@@ -50,6 +44,9 @@ MAX_NOTES = 1 << 18
 
 # The node of a graph that torch.compile made, outside of the block: inside, nothing is compiled.
 COMPILED = "CompiledFunctionBackward"
+
+# What the name of the record_function begins with that torch puts around an optimizer's step.
+STEP = "Optimizer.step#"
 
 # Nodes that no forward made (AccumulateGrad) carry the largest number there is.
 NO_FORWARD = 1 << 62
@@ -101,21 +98,14 @@ class ScopeTracker:
         # The last backward that made nodes, and the next number at its last operator.
         self.task, self.made = -1, 0
         self.last: tuple[tuple[int, bool] | None, Bucket] = (None, self.bucket)
-        self.thread = threading.get_ident()
-        self.handles: list[Any] = []
         self.compiled = -1
         self.counting = 1  # 0 while paused: calls of modules aren't counted
 
     def __enter__(self) -> ScopeTracker:
-        self.thread = threading.get_ident()
         self.starts.append(next_sequence_number())
         self.owners.append(self.block)
         self.compiled = compiled_frames(0)
         follow(self)
-        self.handles = [
-            register_optimizer_step_pre_hook(self.before_step),
-            register_optimizer_step_post_hook(self.after_step),
-        ]
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -123,11 +113,8 @@ class ScopeTracker:
         self.stop()
 
     def stop(self) -> None:
-        """Follow no more modules and optimizers; from any thread."""
+        """Follow no more modules; from any thread."""
         unfollow(self)
-        for handle in self.handles:
-            handle.remove()
-        self.handles = []
         self.tree.finish()
 
     # The forward
@@ -145,7 +132,7 @@ class ScopeTracker:
             current, phase = self.place(FORWARD)
         scope = current.children.get(id(module))
         if scope is None or scope.module() is not module:
-            scope = current.children[id(module)] = self.tree.locate(current, module)
+            scope = self.tree.child(current, module)
         self.go_to(scope, phase)
 
     @hidden_from_compiler
@@ -193,33 +180,21 @@ class ScopeTracker:
 
     # The optimizer
 
-    @hidden_from_compiler
-    def before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """An optimizer's step begins."""
-        if threading.get_ident() == self.thread and self.phase != OPTIMIZER:
-            self.steps.append((self.marks, len(self.stack)))
-            self.stack.append((id(optimizer), self.current, self.bucket, self.phase))
-            self.current, self.phase = self.block, OPTIMIZER
-            self.bucket = self.block.bucket(OPTIMIZER)
-
-    @hidden_from_compiler
-    def after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """An optimizer's step ends; one that a subclass's step calls has marks of its own."""
-        if threading.get_ident() == self.thread:
+    def mark(self, begins: bool, name: str = "") -> None:
+        """A `record_function` begins or ends: each optimizer's step runs in one of this name."""
+        if begins:
+            self.marks += 1
+            if name.startswith(STEP) and self.phase != OPTIMIZER:
+                self.steps.append((self.marks, len(self.stack)))
+                self.stack.append((-1, self.current, self.bucket, self.phase))
+                self.current, self.phase = self.block, OPTIMIZER
+                self.bucket = self.block.bucket(OPTIMIZER)
+        else:
             if self.steps and self.steps[-1][0] == self.marks:
-                self.end_step()
-
-    def mark(self, begins: bool) -> None:
-        """A `record_function` begins or ends: a step runs in one, and ends with it at latest."""
-        self.marks += 1 if begins else -1
-        if self.steps and self.steps[-1][0] > self.marks:  # left by an exception
-            self.end_step()
-
-    def end_step(self) -> None:
-        """What runs next belongs where it did before the step."""
-        _, height = self.steps.pop()
-        while len(self.stack) > height:
-            _, self.current, self.bucket, self.phase = self.stack.pop()
+                _, height = self.steps.pop()
+                while len(self.stack) > height:
+                    _, self.current, self.bucket, self.phase = self.stack.pop()
+            self.marks -= 1
 
     # The backward
 

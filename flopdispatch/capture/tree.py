@@ -15,6 +15,9 @@ from flopdispatch.capture.private import is_traced, unwatched
 from flopdispatch.capture.recording import Bucket, ModuleRecord, Recording
 from flopdispatch.capture.wrappers import COMPILED, children, class_name, inside, unwrapped
 
+# Children of a scope that are kept beyond those that can be there: modules made in a forward.
+MAX_STRAY = 64
+
 
 class Scope:
     """One place in a module tree: a path, and the module found there (not kept alive)."""
@@ -116,6 +119,13 @@ class ModuleTree:
         self.regions: dict[Scope, tuple[Scope, str]] = {}  # where each is, and its name
         self.unfinished: list[Scope] = []  # of which not all parameters are known yet
         self.ranks = 0
+
+    def child(self, current: Scope, module: nn.Module) -> Scope:
+        """The scope of a module called from `current`, kept in its children."""
+        if len(current.children) > MAX_STRAY + 2 * len(self.scopes):
+            current.children.clear()  # most are of modules that were made in a forward and are gone
+        found = current.children[id(module)] = self.locate(current, module)
+        return found
 
     def locate(self, current: Scope, module: nn.Module) -> Scope:
         """The scope of a module called from `current`: its path below the nearest caller."""
