@@ -203,13 +203,14 @@ def linear(self: TensorSpec, bias: TensorSpec | None, result: TensorSpec) -> Cos
 
 
 @rules.formula(*overloads("linear.default"))
-def linear_out(input: TensorSpec, bias: TensorSpec | None, result: TensorSpec) -> Cost:
-    """A linear layer that isn't taken apart: the one with `out=`.
+def whole_linear(weight: TensorSpec, bias: TensorSpec | None, result: TensorSpec) -> Cost:
+    """A linear layer that isn't taken apart: with `out=`, and of nested tensors.
 
     Shapes: input (..., k), weight (n, k), bias (n), result (..., n).
     Counts: as mkldnn_linear.
     """
-    return linear(input, bias, result)
+    k = weight.shape[-1]
+    return Cost(macs=result.numel * k, adds=0 if bias is None else result.numel)
 
 
 @rules.formula(*overloads("linear_backward.default", "mkldnn_linear_backward.default"))
