@@ -32,7 +32,7 @@ _ALIKE_IN_FLOAT32 = ("native_layer_norm", "native_layer_norm_backward")
 # Those of which the results of transposed arguments are alike too, and those of narrowed ones.
 _ALIKE_STRIDED = (
     "mm", "bmm", "addmm", "baddbmm", "add", "sub", "mul", "div", "neg", "exp", "sigmoid", "tanh",
-    "relu", "gelu", "silu", "add_", "sub_", "mul_", "div_", "sigmoid_", "tanh_", "relu_", "stack",
+    "relu", "gelu", "silu", "add_", "sub_", "mul_", "div_", "sigmoid_", "tanh_", "relu_",
 )  # fmt: skip
 
 # More elements than this aren't tiny.

@@ -8,11 +8,16 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.equality import run_model
+from tests.versions import needs_torch
+
+NEWER = needs_torch(2, 15, "it lacks or limits their kernels on meta")
 
 MODELS = (
     "torchvision resnet18", "torchvision mobilenet_v3_small", "torchvision swin_t",
     "torchvision lraspp_mobilenet_v3_large", "transformers bert", "transformers llama",
-    "transformers t5", "transformers wav2vec2", "transformers mixtral",
+    "transformers t5",
+    pytest.param("transformers wav2vec2", marks=NEWER),
+    pytest.param("transformers mixtral", marks=NEWER),
 )  # fmt: skip
 
 
