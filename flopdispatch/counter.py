@@ -81,7 +81,7 @@ class FlopCounter:
         self._recording = Recording()
         self._tracker = ScopeTracker(self._recording)
         self._mode = RecordingMode(self._tracker, self.meta_cache)
-        self._workers = Workers(self._tracker, self.meta_cache)
+        self._workers = Workers(self._tracker, self._mode)
         self._profile: Profile | None = None
 
     def __enter__(self: Counter) -> Counter:
@@ -123,7 +123,6 @@ class FlopCounter:
         """
         self._check_pause(False, "pause() stops a counter that is counting")
         self._workers.set_counting(False)
-        self._workers.set_one(self._tracker, self._mode)
 
     def resume(self) -> None:
         """Count again after `pause`.
@@ -132,7 +131,6 @@ class FlopCounter:
         """
         self._check_pause(True, "resume() goes on with a counter that is paused")
         self._workers.set_counting(True)
-        self._workers.set_one(self._tracker, self._mode)
 
     def _check_pause(self, paused: bool, rule: str) -> None:
         if self._active and (self._tracker.counting == 0) == paused:

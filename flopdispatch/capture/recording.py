@@ -76,7 +76,8 @@ class Recording:
                 for call, times in list(bucket.items()):
                     known = whole.calls.setdefault(call.key, call)
                     target[known] = target.get(known, 0) + times
-            whole.assumptions += [a for a in part.assumptions if a not in whole.assumptions]
+            for text in list(part.assumptions):
+                whole.assume(text)
         return whole
 
     def assume(self, text: str) -> None:

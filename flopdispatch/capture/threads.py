@@ -22,15 +22,16 @@ _original: Any = None
 
 
 class Workers:
-    """The threads that a counter's thread, or one of these, starts while this is entered."""
+    """A counter's thread, and those that it or one of these starts while this is entered.
 
-    def __init__(self, first: ScopeTracker, meta_cache: bool) -> None:
-        self.first = first
-        self.meta_cache = meta_cache
+    `counted` are their trackers and modes, the counter's own first.
+    """
+
+    def __init__(self, tracker: ScopeTracker, mode: RecordingMode) -> None:
+        self.counted = [(tracker, mode)]
         self.counting = True
         self.closed = False
         self.threads: set[int] = set()
-        self.counted: list[tuple[ScopeTracker, RecordingMode]] = []
         self.lock = threading.Lock()
 
     def __enter__(self) -> Workers:
@@ -42,7 +43,7 @@ class Workers:
         _watch(self, False)
         with self.lock:
             self.closed = True
-            for tracker, mode in self.counted:  # some threads may go on: a pool's do
+            for tracker, mode in self.counted[1:]:  # some threads may go on: a pool's do
                 mode.pause()
                 tracker.stop()
 
@@ -50,8 +51,9 @@ class Workers:
         """What a new thread runs instead of `run`."""
 
         def counted() -> Any:
-            tracker = ScopeTracker(Recording(), self.first.tree.shared)
-            mode = RecordingMode(tracker, self.meta_cache)
+            first, first_mode = self.counted[0]
+            tracker = ScopeTracker(Recording(), first.tree.shared)
+            mode = RecordingMode(tracker, first_mode.meta_cache)
             with self.lock:
                 if self.closed:
                     return run()
@@ -87,7 +89,7 @@ class Workers:
     def trackers(self) -> list[ScopeTracker]:
         """Those of all threads, the counter's own first."""
         with self.lock:
-            return [self.first, *(tracker for tracker, _ in self.counted)]
+            return [tracker for tracker, _ in self.counted]
 
 
 def _watch(workers: Workers, begins: bool) -> None:
