@@ -65,6 +65,25 @@ keeps_graph: Callable[[], bool] = getattr(
     getattr(torch._C, "_autograd", None), "_get_current_graph_task_keep_graph", _yes
 )
 
+_saved_tensors_hooks: Callable[[bool], Any] = getattr(
+    getattr(torch._C, "_autograd", None), "_top_saved_tensors_default_hooks", lambda _: None
+)
+
+# The node of a function that was checkpointed with use_reentrant=True.
+REENTRANT = "CheckpointFunctionBackward"
+
+
+def checkpoint_runs(node: Any) -> bool:
+    """Whether `torch.utils.checkpoint` runs a function again, in the backward of this node.
+
+    It runs it below hooks of its own on what is saved, or else in a node of its own.
+    """
+    hooks = _saved_tensors_hooks(False)  # noqa: FBT003
+    if hooks and getattr(hooks[0], "__module__", "") == "torch.utils.checkpoint":
+        return True
+    return node is not None and bool(node.name() == REENTRANT)
+
+
 # Calls a function when the backward that is running in this thread is over.
 after_backward: Callable[[Callable[[], None]], None] = getattr(
     getattr(torch.autograd.Variable, "_execution_engine", None), "queue_callback", _ignore

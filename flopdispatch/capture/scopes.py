@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from functools import partial
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from flopdispatch.capture.keys import Key
 from flopdispatch.capture.module_calls import follow, unfollow
 from flopdispatch.capture.private import (
     after_backward,
+    checkpoint_runs,
     compiled_frames,
     current_graph_task,
     current_node,
@@ -95,8 +97,10 @@ class ScopeTracker:
         self.starts = array("q")  # in 8 bytes each: a long run makes many
         self.owners: list[Scope] = []
         self.forgotten = False
-        # The last backward that made nodes, and the next number at its last operator.
+        # The last backward to begin, the next number at its last operator that was looked at,
+        # and the backwards whose end will be noted.
         self.task, self.made = -1, 0
+        self.making: set[int] = set()
         self.last: tuple[tuple[int, bool] | None, Bucket] = (None, self.bucket)
         self.compiled = -1
         self.counting = 1  # 0 while paused: calls of modules aren't counted
@@ -219,11 +223,12 @@ class ScopeTracker:
             return self.bucket
         node = current_node()
         number = -1 if node is None else sequence_number(node)
-        enabled = torch.is_grad_enabled()
-        again = enabled and not keeps_graph()  # with create_graph the backward itself makes nodes
-        if enabled and not again:
+        again = False
+        if torch.is_grad_enabled():  # with create_graph, or where something is run again
+            again = not keeps_graph() or checkpoint_runs(node)
             self.note_made_by(number)
         if self.last[0] != (number, again):
+            self.made_until_now()
             if node is not None and node.name() == COMPILED:
                 self.recording.assume(
                     "the backward of a graph compiled before the block: of what its kernels "
@@ -233,21 +238,28 @@ class ScopeTracker:
             self.last = ((number, again), bucket)
         return self.last[1]
 
+    def made_until_now(self) -> int:
+        """The next number at the last operator of a backward, or of those that it runs inside."""
+        task, now = current_graph_task(), next_sequence_number()
+        made = now if task > self.task else self.made
+        self.task, self.made = max(task, self.task), now
+        return made
+
     def note_made_by(self, number: int) -> None:
-        """Nodes that a backward makes (create_graph) belong to the scope of the one it runs.
+        """Nodes that a backward makes belong to the scope of the one that it runs.
 
         An operator's node is made before it comes here. So those made since the last operator
         of the backward are this one's.
         """
-        made, task = next_sequence_number(), current_graph_task()
-        if self.task != task:
-            self.made, self.task = made, task
-            after_backward(self.note_backward_end)
-        self.note(max(self.made, self.starts[-1]), self.owner(number))
-        self.made = made
+        task = current_graph_task()
+        if task not in self.making:
+            self.making.add(task)
+            after_backward(partial(self.note_backward_end, task))
+        self.note(max(self.made_until_now(), self.starts[-1]), self.owner(number))
 
-    def note_backward_end(self) -> None:
+    def note_backward_end(self, task: int) -> None:
         """What makes nodes from now on is the program again."""
+        self.making.discard(task)
         self.note(next_sequence_number(), self.current)
 
     def owner_of_node(self) -> Scope:

@@ -27,6 +27,15 @@ def macs_by_phase(profile: Profile) -> dict[str, int]:
     return {phase: cost.macs for phase, cost in profile.by_phase().items() if cost.macs}
 
 
+def macs_by_row(profile: Profile) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for row in profile.rows:
+        macs = profile.prices[row.call].cost.macs * row.times
+        if macs:
+            found[row.scope, row.phase] = found.get((row.scope, row.phase), 0) + macs
+    return found
+
+
 # The newer checkpoint stops early: nothing needs the result of the last product.
 @pytest.mark.parametrize(("reentrant", "again"), [(True, 2 * ONE), (False, ONE)])
 def test_a_function_that_is_checkpointed_is_recomputed(reentrant: bool, again: int) -> None:
@@ -34,6 +43,58 @@ def test_a_function_that_is_checkpointed_is_recomputed(reentrant: bool, again: i
     assert macs_by_phase(profile) == {
         "other": 2 * ONE, "recompute": again, "backward": 4 * ONE,
     }  # fmt: skip
+
+
+class Checkpoints(nn.Module):
+    """Checkpoints two products, in no module of their own."""
+
+    def __init__(self, reentrant: bool) -> None:
+        super().__init__()
+        self.reentrant = reentrant
+        self.weight = nn.Parameter(torch.randn(8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        run = lambda x: x @ self.weight @ self.weight  # noqa: E731
+        out: Tensor = checkpoint(run, x, use_reentrant=self.reentrant)
+        return out
+
+
+@pytest.mark.filterwarnings("ignore:Using backward.. with create_graph=True")
+@pytest.mark.parametrize("kept", [{}, {"retain_graph": True}, {"create_graph": True}])
+@pytest.mark.parametrize(("reentrant", "again"), [(True, 2 * ONE), (False, ONE)])
+def test_a_function_that_a_module_checkpoints_is_recomputed_in_the_module(
+    reentrant: bool, again: int, kept: dict[str, bool]
+) -> None:
+    model = nn.Sequential(Checkpoints(reentrant), Checkpoints(reentrant))
+    profile = counted(lambda: model(x()).sum().backward(**kept))
+    one = {"forward": 2 * ONE, "recompute": again, "backward": 4 * ONE}
+    assert macs_by_row(profile) == {
+        (f"Sequential.{i}", phase): macs for i in "01" for phase, macs in one.items()
+    }
+
+
+def test_code_that_is_recomputed_after_a_module_is_not_the_modules() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(8, 8, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            run = lambda x: W @ self.inner(x @ W)  # noqa: E731
+            out: Tensor = checkpoint(run, x, use_reentrant=True)
+            return out
+
+    model = Mixed()
+    # The gradient comes as it is: the checkpoint is the first that the backward meets.
+    profile = counted(lambda: model(x()).backward(torch.ones(8, 8)))
+    assert macs_by_row(profile) == {
+        ("Mixed", "forward"): 2 * ONE,
+        ("Mixed", "recompute"): 2 * ONE,
+        ("Mixed", "backward"): 4 * ONE,
+        ("Mixed.inner", "forward"): ONE,
+        ("Mixed.inner", "recompute"): ONE,
+        ("Mixed.inner", "backward"): 2 * ONE,
+    }
 
 
 def test_nested_checkpoints_of_functions_are_recomputed() -> None:
