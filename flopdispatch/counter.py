@@ -27,6 +27,7 @@ from flopdispatch.errors import (
 from flopdispatch.inputs import differentiable, inputs_on, state_on
 from flopdispatch.profile import Profile, check_depth
 from flopdispatch.registry import Registry
+from flopdispatch.units import some
 
 Counter = TypeVar("Counter", bound="FlopCounter")
 
@@ -198,11 +199,10 @@ def report_uncounted(profile: Profile, strict: bool) -> None:
         scopes = sorted(
             {r.scope for r in profile.rows if profile.calls[r.call].overload == overload}
         )
-        shown = ", ".join(scope or "the block itself" for scope in scopes[:3])
-        more = f" and {len(scopes) - 3} more" if len(scopes) > 3 else ""
+        shown = some([scope or "the block itself" for scope in scopes])
         error = profile.errors.get(overload)
         because = f" ({error})" if error else ""
-        lines.append(f"{operator_name(overload)} ran {times} times, in {shown}{more}{because}")
+        lines.append(f"{operator_name(overload)} ran {times} times, in {shown}{because}")
     text = (
         "these operators have no formula that gives a cost, and are missing from the totals: "
         + "; ".join(lines)

@@ -43,7 +43,8 @@ class ScopeNode:
 
     `name` is the last part of `path`. `params` counts the distinct parameters' elements of
     the module and all below it, `own` what ran in this module outside of its children,
-    `calls` how often it was called.
+    `calls` how often it was called. `aliases` are other paths to the same module: where it was
+    called by one of them, that path has a row of its own.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ScopeNode:
     calls: int
     own: Cost
     children: tuple[ScopeNode, ...]
+    aliases: tuple[str, ...] = ()
 
     @property
     def total(self) -> Cost:
@@ -211,6 +213,7 @@ class Profile:
                 record.calls,
                 own.get(path, Cost()),
                 tuple(child for child, _ in below),
+                record.aliases,
             )
             return made, params
 
@@ -253,7 +256,13 @@ class Profile:
             "convention": self.convention,
             "description": self.description,
             "modules": [
-                {"scope": m.scope, "type": m.module_type, "params": m.params, "calls": m.calls}
+                {
+                    "scope": m.scope,
+                    "type": m.module_type,
+                    "params": m.params,
+                    "calls": m.calls,
+                    "aliases": m.aliases,
+                }
                 for m in self.modules
             ],
             "calls": [codec.encode_call(call) for call in self.calls],
@@ -286,7 +295,11 @@ class Profile:
             rows=tuple(Row(*row) for row in data["rows"]),
             modules=tuple(
                 ModuleRecord(
-                    m["scope"], m["type"], tuple((i, n) for i, n in m["params"]), m["calls"]
+                    scope=m["scope"],
+                    module_type=m["type"],
+                    params=tuple((i, n) for i, n in m["params"]),
+                    calls=m["calls"],
+                    aliases=tuple(m["aliases"]),
                 )
                 for m in data["modules"]
             ),

@@ -3,6 +3,7 @@
 SI prefixes are decimal everywhere: 1 k = 1000, 1 GB = 10^9 bytes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
@@ -41,3 +42,9 @@ def percent(part: Any, whole: Any) -> str:
     if not isinstance(part, (int, float)) or not isinstance(whole, (int, float)) or not whole:
         return ""
     return f"{100 * part / whole:.1f}%"
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first names, and how many more there are: `"a, b, c and 29 more"`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

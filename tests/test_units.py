@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flopdispatch.units import PREFIXES, exact, percent, si
+from flopdispatch.units import PREFIXES, exact, percent, si, some
 
 FACTORS = {prefix: 1000**i for i, prefix in enumerate(PREFIXES)}
 
@@ -76,3 +76,9 @@ def test_exact_numbers_have_separators() -> None:
 )
 def test_a_percentage_has_one_decimal(part: float, whole: float, text: str) -> None:
     assert percent(part, whole) == text
+
+
+def test_of_many_names_the_first_are_written() -> None:
+    assert some(["a"]) == "a"
+    assert some(["a", "b", "c"]) == "a, b, c"
+    assert some(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"

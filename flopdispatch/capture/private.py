@@ -78,7 +78,7 @@ def checkpoint_runs(node: Any) -> bool:
 
     It runs it below hooks of its own on what is saved, or else in a node of its own.
     """
-    hooks = _saved_tensors_hooks(False)  # noqa: FBT003
+    hooks = _saved_tensors_hooks(False)
     if hooks and getattr(hooks[0], "__module__", "") == "torch.utils.checkpoint":
         return True
     return node is not None and bool(node.name() == REENTRANT)

@@ -22,12 +22,16 @@ MAX_NUMBERS = 64
 
 @dataclass(frozen=True, slots=True)
 class ModuleRecord:
-    """One module: its scope, class, own parameters as (identity, elements), number of calls."""
+    """One module: its scope, class, own parameters as (identity, elements), number of calls.
+
+    `aliases` are other paths that lead to it.
+    """
 
     scope: str
     module_type: str
     params: tuple[tuple[int, int], ...]
     calls: int
+    aliases: tuple[str, ...] = ()
 
 
 def merged_modules(parts: Iterable[Iterable[ModuleRecord]]) -> tuple[ModuleRecord, ...]:

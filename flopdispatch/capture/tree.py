@@ -24,7 +24,7 @@ class Scope:
 
     __slots__ = (
         "bare", "buckets", "calls", "children", "index", "module", "module_type", "name", "names",
-        "params", "parent", "rank", "recording", "wraps",
+        "params", "parent", "places", "rank", "recording", "wraps",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Scope | None, recording: Recording) -> None:
@@ -36,6 +36,7 @@ class Scope:
         self.module_type = ""
         self.params: tuple[tuple[int, int], ...] = ()
         self.rank: int | None = None  # its place in a report, known once it is described
+        self.places: list[str] = []  # all paths to the module, once it is described
         self.calls = 0
         self.children: dict[int, Scope] = {}  # of the modules called from here, by id
         self.names: dict[int, str] | None = None  # of the module's own children, by id
@@ -85,18 +86,26 @@ class Shared:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.roots: dict[str, tuple[Any, int]] = {}  # module and tree of each name
-        # A number for each parameter; one that is gone never gives its number to another.
+        # A number for each parameter and module; one that is gone gives its number to no other.
         self.identities: dict[int, tuple[Any, int]] = {}
         self.numbers = 0
+        self.places: dict[int, list[str]] = {}  # the paths that lead to each module
 
-    def identity(self, parameter: nn.Parameter) -> int:
-        """The number that tells this parameter from all others seen in the block."""
-        known = self.identities.get(id(parameter))
-        if known is None or known[0]() is not parameter:
+    def identity(self, thing: nn.Parameter | nn.Module) -> int:
+        """The number that tells this parameter or module from all others seen in the block."""
+        known = self.identities.get(id(thing))
+        if known is None or known[0]() is not thing:
             with self.lock:
                 self.numbers += 1
-                known = self.identities[id(parameter)] = weakref.ref(parameter), self.numbers
+                known = self.identities[id(thing)] = weakref.ref(thing), self.numbers
         return known[1]
+
+    def found_at(self, path: str, module: nn.Module) -> list[str]:
+        """All paths known to lead to a module, this one among them."""
+        places = self.places.setdefault(self.identity(module), [])
+        if path not in places:
+            places.append(path)
+        return places
 
     def is_free(self, name: str, module: nn.Module, tree: object) -> bool:
         """Whether no other thread's tree has a root of this name; it is the tree's then."""
@@ -119,6 +128,7 @@ class ModuleTree:
         self.regions: dict[Scope, tuple[Scope, str]] = {}  # where each is, and its name
         self.unfinished: list[Scope] = []  # of which not all parameters are known yet
         self.ranks = 0
+        self.reserved: dict[str, int] = {}  # for modules that may be called by a second path
 
     def child(self, current: Scope, module: nn.Module) -> Scope:
         """The scope of a module called from `current`, kept in its children."""
@@ -206,9 +216,11 @@ class ModuleTree:
         seen.add(id(module))
         self._describe(scope, module)
         for name, child in children(module):
-            if id(child) in seen:
-                continue
             path = f"{scope.name}.{name}"
+            if id(child) in seen:
+                self.shared.found_at(path, child)
+                self.reserved[path], self.ranks = self.ranks, self.ranks + 1
+                continue
             below = self.scopes.get(path)
             if below is None:
                 below = self.scopes[path] = Scope(path, scope, self.recording)
@@ -221,7 +233,9 @@ class ModuleTree:
         """Note what a report says of a module, so that the module itself can be let go."""
         if scope.rank is None:
             scope.rank, self.ranks = self.ranks, self.ranks + 1
+            scope.rank = self.reserved.pop(scope.name, scope.rank)
             scope.module_type = class_name(module)
+            scope.places = self.shared.found_at(scope.name, module)
             if module._parameters and not self._note_parameters(scope, module):
                 self.unfinished.append(scope)
 
@@ -260,7 +274,18 @@ class ModuleTree:
             if module is not None:  # called by a second path
                 self._describe(scope, module)
         known = sorted(self.scopes.values(), key=lambda s: (s.rank is None, s.rank or 0))
-        return tuple([ModuleRecord(s.name, s.module_type, s.params, s.calls) for s in known])
+        return tuple(
+            [
+                ModuleRecord(s.name, s.module_type, s.params, s.calls, self._aliases(s))
+                for s in known
+            ]
+        )
+
+    def _aliases(self, scope: Scope) -> tuple[str, ...]:
+        """The other paths to a scope's module, but for those through aliases of the one above."""
+        above, _, name = scope.name.rpartition(".")
+        through = {f"{path}.{name}" for path in self.scopes[above].places}
+        return tuple([path for path in scope.places if path not in through | {scope.name}])
 
 
 def _is_bare(module: nn.Module) -> bool:

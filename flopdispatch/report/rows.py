@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from flopdispatch.cost import Cost
 from flopdispatch.profile import ScopeNode
@@ -14,7 +14,8 @@ from flopdispatch.profile import ScopeNode
 class DisplayRow:
     """One line of a report: a module, or `times` equal siblings with their sum.
 
-    `params` and `cost` are totals of all the modules that the line stands for.
+    `params` and `cost` are totals of all the modules that the line stands for. `aliases` are
+    other names of the one module.
     """
 
     label: str
@@ -24,6 +25,7 @@ class DisplayRow:
     ran: bool
     times: int
     children: tuple[DisplayRow, ...]
+    aliases: tuple[str, ...] = field(default=(), compare=False)
 
 
 SORTS = {
@@ -48,8 +50,22 @@ def _rows(node: ScopeNode, prefix: str) -> tuple[DisplayRow, ...]:
     rows = tuple(row for child, before in below for row in _rows(child, before))
     if container and sum(child.params for child in node.children) == node.params:
         return rows
-    row = DisplayRow(label, node.module_type, node.params, node.total, node.ran, 1, _fold(rows))
+    row = DisplayRow(
+        label,
+        node.module_type,
+        node.params,
+        node.total,
+        node.ran,
+        1,
+        _fold(rows),
+        tuple(_seen_from(node.path, label, alias) for alias in node.aliases),
+    )
     return (row,)
+
+
+def _seen_from(path: str, label: str, alias: str) -> str:
+    """An alias without what a row's label leaves out of its path, or without their root."""
+    return alias.removeprefix(path[: -len(label)]).removeprefix(f"{path.partition('.')[0]}.")
 
 
 _NUMBERED = re.compile(r"^(.*?)(\d+)$")
@@ -95,6 +111,7 @@ def _times(row: DisplayRow, n: int) -> DisplayRow:
         params=row.params * n,
         cost=row.cost * n,
         times=row.times * n,
+        aliases=(),  # each of them has its own
         children=tuple(_times(child, n) for child in row.children),
     )
 

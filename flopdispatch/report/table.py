@@ -9,7 +9,7 @@ from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import COMPARABLE, Profile, check_depth
 from flopdispatch.report.rows import SORTS, DisplayRow, display_rows, indented
-from flopdispatch.units import exact, percent, si
+from flopdispatch.units import exact, percent, si, some
 
 HEADERS = ("Module", "Type", "Params", "MACs", "FLOPs", "Share", "Bytes")
 OUTSIDE = "(outside of modules)"
@@ -51,6 +51,8 @@ def render(profile: Profile, depth: int | None = None, sort: str | None = None) 
 
 
 def _line(label: str, row: DisplayRow, whole: Cost) -> list[str]:
+    if row.aliases:
+        label += f" (also {some(row.aliases)})"
     label = "".join(c if c.isprintable() else repr(c)[1:-1] for c in label)  # one line it stays
     if row.times > 1:
         label += f" ×{row.times}"

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from flopdispatch import FlopCounter, Profile
 from flopdispatch.capture import scopes
+from flopdispatch.profile import walk
 from tests.programs import (
     Attention,
     CrossAttention,
@@ -116,6 +117,47 @@ def test_a_layer_used_three_times_is_one_module_called_three_times() -> None:
     assert profile.params == 64
     (node,) = (child for child in profile.root.children[0].children if child.calls)
     assert (node.name, node.calls) == ("0", 3)
+
+
+def aliases(profile: Profile) -> dict[str, tuple[str, ...]]:
+    return {node.path: node.aliases for node in walk(profile.root) if node.aliases}
+
+
+def test_a_module_with_several_paths_has_a_row_for_each_that_it_is_called_by() -> None:
+    profile = counted(Parents(), x())
+    assert aliases(profile) == {
+        "Parents.left.0": ("Parents.right.0",), "Parents.right.0": ("Parents.left.0",),
+    }  # fmt: skip
+    # The second is where its parent has it, before the ReLU.
+    right = profile.root.children[0].children[1]
+    assert [child.name for child in right.children] == ["0", "1"]
+    assert Profile.from_json(profile.to_json()) == profile
+
+    layer = nn.Linear(8, 8, bias=False)
+    profile = counted(nn.Sequential(layer, layer, layer), x())
+    assert aliases(profile) == {"Sequential.0": ("Sequential.1", "Sequential.2")}
+
+
+def test_below_an_alias_there_are_no_others() -> None:
+    inner = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    outer = nn.ModuleDict({"one": nn.Sequential(inner), "two": nn.Sequential(inner)})
+
+    def run() -> None:
+        for module in (outer["one"], outer["two"], inner):
+            module(x())
+
+    # Each is a root of its own, and has all of `inner` below it.
+    assert aliases(counted(run)) == {
+        "Sequential.0": ("Sequential#2.0", "Sequential#3"),
+        "Sequential#2.0": ("Sequential.0", "Sequential#3"),
+        "Sequential#3": ("Sequential.0", "Sequential#2.0"),
+    }
+
+
+def test_layers_that_share_parameters_alone_are_no_aliases() -> None:
+    one, other = nn.Linear(8, 8), nn.Linear(8, 8)
+    other.weight = one.weight
+    assert aliases(counted(nn.Sequential(one, other), x())) == {}
 
 
 def test_two_models_of_a_class_get_two_names() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,6 +62,32 @@ def test_siblings_fold_only_if_all_is_equal(why: str, one: ScopeNode, other: Sco
 
 def test_how_often_a_module_was_called_does_not_keep_it_apart() -> None:
     assert drawn(node("0", 5, calls=1), node("1", 5, calls=2)) == [("0-1", 2, 10)]
+
+
+def test_other_names_of_a_module_do_not_keep_it_apart() -> None:
+    shared = [
+        replace(node(str(i), 5, replace(node("rope", 1), aliases=("x",))), aliases=("a", "b"))
+        for i in range(3)
+    ]
+    (row,) = display_rows(node("", 0, *shared))
+    assert (row.times, row.aliases, row.children[0].aliases) == (3, (), ()), "three have three"
+    (row,) = display_rows(node("", 0, shared[0]))
+    assert row.aliases == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("path", "alias", "shown"),
+    [
+        ("Net.a.0", "Net.a.1", "1"),
+        ("Net.a.0", "Net.b.0", "b.0"),
+        ("Net.a.0", "Other.a.0", "Other.a.0"),
+        ("Net", "Other.net", "Other.net"),
+    ],
+)
+def test_an_alias_is_as_short_as_the_row_s_own_name(path: str, alias: str, shown: str) -> None:
+    name = path.rpartition(".")[2]
+    found = replace(node(name, 5), path=path, aliases=(alias,))
+    assert display_rows(node("", 0, found))[0].aliases == (shown,)
 
 
 def test_what_is_inside_of_folded_rows_is_their_sum_too() -> None:

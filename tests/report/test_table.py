@@ -256,6 +256,14 @@ def test_a_name_can_be_anything_and_stays_on_its_line(name: str, shown: str) -> 
     assert [row["MACs"] for row in rows] == ["4", "4", "4"]
 
 
+def test_a_module_with_several_names_shows_them() -> None:
+    layer = nn.Linear(2, 2)
+    rows = list(printed(count(nn.Sequential(layer, layer, *[layer] * 3), (1, 2))))
+    assert [row["Module"] for row in rows] == [
+        "Sequential", "└─ 0 (also 1, 2, 3 and 1 more)", "Total",
+    ]  # fmt: skip
+
+
 def test_a_wide_name_stays_on_its_line() -> None:
     model = nn.Sequential()
     model.add_module("日本語の層", nn.Linear(2, 2))
