@@ -41,6 +41,7 @@ def state_of_torch() -> tuple[Any, ...]:
         dict(_global_optimizer_post_hooks),
         nn.Module.__call__,
         nn.Module._call_impl,
+        nn.Module.__dict__["_compiled_call_impl"],
         torch.optim.Optimizer.step,
         torch.Tensor.backward,
         torch.autograd.backward,

@@ -14,6 +14,7 @@ from flopdispatch.capture.keys import careful_call, plain_call, result_key
 from flopdispatch.capture.meta import answer_for, answer_unseen
 from flopdispatch.capture.private import (
     active_modes,
+    compiled_runs,
     current_graph_task,
     has_own_kernel,
     hidden_from_compiler,
@@ -23,8 +24,13 @@ from flopdispatch.capture.private import (
     kernel_of,
     run_composite,
 )
-from flopdispatch.capture.recording import Recording
+from flopdispatch.capture.recording import Bucket, Recording
 from flopdispatch.capture.scopes import Nowhere, ScopeTracker
+
+RAN_EAGERLY = (
+    "what torch.compile made ran as the code that it was made of: with a dispatch mode on, torch "
+    "runs no compiled code"
+)
 
 
 class RecordingMode(TorchDispatchMode):
@@ -85,7 +91,7 @@ class RecordingMode(TorchDispatchMode):
         elif call in self.recording.members:
             bucket[call] = 1
         else:
-            self.recording.add(bucket, call)
+            self._first(bucket, call)
         return out
 
     def _unknown(self, func: Any, types: Any, args: Any, kwargs: Any, key: Any) -> Any:
@@ -122,8 +128,14 @@ class RecordingMode(TorchDispatchMode):
             if on_meta and call.answer is None:
                 call.answer = answer or answer_for(func, args, kwargs, key, out)
             remember(known, call)
-        self.recording.add(self.tracker.present(), call)
+        self._first(self.tracker.present(), call)
         return out
+
+    def _first(self, bucket: Bucket, call: Call) -> None:
+        """Count a call that may be the first of its kind."""
+        if call not in self.recording.members and compiled_runs():
+            self.recording.assume(RAN_EAGERLY)
+        self.recording.add(bucket, call)
 
     def _decomposes(self, func: Any, args: Any, kwargs: Any, key: Any) -> bool:
         if key is not None and CALLS.get(key) is DECOMPOSED:

@@ -3,6 +3,10 @@
 While a tracker follows, `nn.Module._call_impl` is a function around what it was. torch's
 global module hooks would do too, but with any of them every module call takes a slower path:
 2 µs more, as long as two operators. Unlike hooks, this sees a call end by any exception.
+
+A module that was compiled in place (`module.compile()`) is called by what that made of its
+`_call_impl`, the one of that time. So while torch.compile may be in use, the attribute that
+this is kept in is a descriptor.
 """
 
 from __future__ import annotations
@@ -10,11 +14,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from flopdispatch.capture.private import may_be_compiled
 from flopdispatch.errors import ArgumentError
 
 
@@ -38,6 +44,11 @@ _patch: Any = None  # what nn.Module._call_impl is while there are any
 _original: Any = None
 
 _thread = threading.get_ident
+
+# False but for the compiler that traces it.
+_is_compiling = torch.compiler.is_dynamo_compiling
+
+COMPILED_CALL = "_compiled_call_impl"
 
 
 def follow(follower: Follower) -> None:
@@ -93,6 +104,8 @@ def _install() -> None:
     global _patch, _original  # noqa: PLW0603 (one patch a process)
     _original = nn.Module._call_impl
     _patch = nn.Module._call_impl = _around(_original)  # type: ignore[method-assign]
+    if may_be_compiled():
+        nn.Module._compiled_call_impl = _compiled_call  # type: ignore[assignment]
 
 
 def _remove() -> None:
@@ -101,13 +114,53 @@ def _remove() -> None:
     if nn.Module._call_impl is _patch:
         nn.Module._call_impl = _original  # type: ignore[method-assign]
     _patch = _original = None
+    if nn.Module.__dict__[COMPILED_CALL] is _compiled_call:
+        nn.Module._compiled_call_impl = None
+
+
+class _CompiledCall:
+    """In place of `nn.Module._compiled_call_impl`; no property, which torch.jit would compile."""
+
+    def __get__(self, module: nn.Module | None, kind: type) -> Any:
+        if module is None:
+            return None
+        compiled = module.__dict__.get(COMPILED_CALL)
+        if compiled is None or _is_compiling():
+            return compiled
+        followers = _followers.get(_thread())
+        if followers is None or _made_of(compiled) is _patch:
+            return compiled
+        return partial(_run_compiled, followers, module, compiled)
+
+    def __set__(self, module: nn.Module, compiled: Any) -> None:
+        module.__dict__[COMPILED_CALL] = compiled
+
+
+_compiled_call = _CompiledCall()
+
+
+def _made_of(compiled: Any) -> Any:
+    """The function whose method was compiled."""
+    return getattr(getattr(compiled, "_torchdynamo_orig_callable", None), "__func__", None)
+
+
+def _run_compiled(
+    followers: tuple[Follower, ...], module: nn.Module, compiled: Any, *args: Any, **kwargs: Any
+) -> Any:
+    for follower in followers:
+        follower.begin(module)
+    try:
+        return compiled(*args, **kwargs)
+    finally:
+        for follower in followers:
+            follower.end(module)
 
 
 def _around(original: Callable[..., Any]) -> Callable[..., Any]:
     def _call_impl(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         # First of all, since torch.compile sees through it: a module may be compiled while this
-        # is its way to be called, and run when it is no more.
-        if _patch is not _call_impl:
+        # is its way to be called, by another thread too, and run when it is no more.
+        if _patch is not _call_impl or _is_compiling():
             return original(self, *args, **kwargs)
         followers = _followers.get(_thread())
         if followers is None:

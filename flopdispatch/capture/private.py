@@ -183,6 +183,28 @@ def hidden_from_compiler(function: Function) -> Function:
     return function
 
 
+_COMPILER = "torch._dynamo.eval_frame"
+
+
+def may_be_compiled() -> bool:
+    """Whether anything can have been given to torch.compile in this process."""
+    return _COMPILER in sys.modules
+
+
+def compiled_runs() -> bool:
+    """Whether this thread is inside of what torch.compile made of a module or a function."""
+    compiler = sys.modules.get(_COMPILER)
+    if compiler is None:
+        return False
+    frame = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "compile_wrapper" and code.co_filename == compiler.__file__:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
 def sequence_number(node: Any) -> int:
     """The number that a node got when the forward made it; huge for AccumulateGrad."""
     number = getattr(node, "_sequence_nr", _never)()

@@ -77,6 +77,9 @@ class Nowhere:
     def add(self, bucket: Bucket, call: Call) -> None:
         """Forget it."""
 
+    def assume(self, text: str) -> None:
+        """Likewise."""
+
 
 class ScopeTracker:
     """Follows the running modules of one thread while entered.

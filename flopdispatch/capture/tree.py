@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from flopdispatch.capture.private import is_traced, unwatched
 from flopdispatch.capture.recording import Bucket, ModuleRecord, Recording
-from flopdispatch.capture.wrappers import COMPILED, children, class_name, inside, unwrapped
+from flopdispatch.capture.wrappers import children, class_name, inside, unwrapped
 
 # Children of a scope that are kept beyond those that can be there: modules made in a forward.
 MAX_STRAY = 64
@@ -126,6 +126,8 @@ class ModuleTree:
         self.block = Scope("", None, recording)
         self.scopes: dict[str, Scope] = {"": self.block}
         self.regions: dict[Scope, tuple[Scope, str]] = {}  # where each is, and its name
+        self.roots: dict[tuple[str, int], str] = {}  # by the name it asked for and its module's id
+        self.taken: dict[str, int] = {}  # up to which number each name is
         self.unfinished: list[Scope] = []  # of which not all parameters are known yet
         self.ranks = 0
         self.reserved: dict[str, int] = {}  # for modules that may be called by a second path
@@ -140,11 +142,6 @@ class ModuleTree:
     def locate(self, current: Scope, module: nn.Module) -> Scope:
         """The scope of a module called from `current`: its path below the nearest caller."""
         if inside(module) is not None:
-            if type(module).__name__ == COMPILED:
-                self.recording.assume(
-                    "what torch.compile made of a module ran as the module itself does: with a "
-                    "dispatch mode on, torch runs no compiled code"
-                )
             return _wrapping(current, module)
         ancestor: Scope | None = current
         while ancestor is not None:
@@ -185,12 +182,20 @@ class ModuleTree:
         self, name: str, fits: Callable[[Scope], bool], module: nn.Module | None = None
     ) -> str:
         """This name, or with a number behind it if it is another's."""
-        unique, number = name, 1
-        while (unique in self.scopes and not fits(self.scopes[unique])) or (
-            module is not None and not self.shared.is_free(unique, module, self)
-        ):
+        known = self.roots.get((name, id(module)))
+        if known is not None and fits(self.scopes[known]):
+            return known
+        bare = module is None or _is_bare(module)
+        number = 1 if bare else self.taken.get(name, 0) + 1  # what others have stays theirs
+        while True:
+            unique = name if number == 1 else f"{name}#{number}"
+            if (unique not in self.scopes or fits(self.scopes[unique])) and (
+                module is None or self.shared.is_free(unique, module, self)
+            ):
+                break
             number += 1
-            unique = f"{name}#{number}"
+        if not bare:
+            self.taken[name], self.roots[name, id(module)] = number, unique
         return unique
 
     def reset(self) -> None:

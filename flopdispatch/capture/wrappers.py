@@ -12,8 +12,6 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-COMPILED = "OptimizedModule"  # what torch.compile makes of a module
-
 # The attribute with the module inside, by the wrapper's class. By name: none is imported.
 WRAPPERS = {
     "DistributedDataParallel": ("torch.nn.parallel.distributed", "module"),
@@ -26,7 +24,7 @@ WRAPPERS = {
         "torch.distributed.algorithms._checkpoint.checkpoint_wrapper",
         "_checkpoint_wrapped_module",
     ),
-    COMPILED: ("torch._dynamo.eval_frame", "_orig_mod"),
+    "OptimizedModule": ("torch._dynamo.eval_frame", "_orig_mod"),
     "AveragedModel": ("torch.optim.swa_utils", "module"),
 }
 

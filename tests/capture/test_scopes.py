@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from flopdispatch import FlopCounter, Profile
 from flopdispatch.capture import scopes
+from flopdispatch.capture.module_calls import _followers
 from flopdispatch.profile import walk
 from tests.programs import (
     Attention,
@@ -461,3 +462,30 @@ def test_higher_derivatives_are_counted_and_a_second_backward_too() -> None:
     # y = xW' and dx = 2yW are two products of two factors that all need a gradient: 2 + 4.
     assert counted(run).macs == 6 * ONE
     assert macs_by_scope(counted(twice)) == {"Linear": 5 * ONE}
+
+
+def test_thousands_of_models_of_a_class_are_told_apart_in_time_that_grows_with_them() -> None:
+    """Each looks at its own name alone: the names that are tried are counted."""
+    layers = [nn.Linear(2, 2, bias=False) for _ in range(500)]
+    data = torch.ones(1, 2)
+    with FlopCounter(display=False) as counter:
+        tracker = next(iter(_followers.values()))[0]
+        assert isinstance(tracker, scopes.ScopeTracker)
+        tried = Tried(tracker.tree.scopes)
+        tracker.tree.scopes = tried
+        for _ in range(2):
+            for layer in layers:
+                layer(data)
+    assert {m.calls for m in counter.profile.modules if m.scope} == {2}
+    assert macs_by_scope(counter.profile)["Linear#500"] == 8
+    assert tried.asked < 10 * len(layers)
+
+
+class Tried(dict[str, Any]):
+    """Counts how often it is asked whether it has a name."""
+
+    asked = 0
+
+    def __contains__(self, name: object) -> bool:
+        self.asked += 1
+        return super().__contains__(name)
