@@ -18,6 +18,7 @@ from flopdispatch.capture.private import (
     current_graph_task,
     has_own_kernel,
     hidden_from_compiler,
+    higher_order_runs,
     is_composite,
     is_deterministic,
     is_jagged,
@@ -46,6 +47,10 @@ class RecordingMode(TorchDispatchMode):
         # The wrapper that this declines imports torch._dynamo at the first operator (seconds)
         # and costs at every one; hidden_from_compiler does what it is for.
         return False
+
+    def ignore_compile_internals(self) -> bool:  # type: ignore[override]
+        """Whether torch.compile may compile now: where torch needs it, to run the same program."""
+        return higher_order_runs()
 
     def __init__(self, tracker: ScopeTracker, meta_cache: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -191,10 +191,19 @@ def may_be_compiled() -> bool:
     return _COMPILER in sys.modules
 
 
+def higher_order_runs() -> bool:
+    """Whether a higher-order operator is called in this thread (`torch.cond`, flex_attention).
+
+    It hands its functions to torch.compile first, since its backward takes these as graphs only.
+    """
+    operators = sys.modules.get("torch._higher_order_ops.utils")
+    return bool(getattr(operators, "_in_hop_compile", _no)())
+
+
 def compiled_runs() -> bool:
-    """Whether this thread is inside of what torch.compile made of a module or a function."""
+    """Whether this thread is inside of what torch.compile made for the user."""
     compiler = sys.modules.get(_COMPILER)
-    if compiler is None:
+    if compiler is None or higher_order_runs():
         return False
     frame = sys._getframe(1)
     while frame is not None:
