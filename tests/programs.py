@@ -26,6 +26,16 @@ def macs_by_scope(profile: Profile, own: bool = True) -> dict[str, int]:
     return {scope: cost.macs for scope, cost in costs.items() if cost.macs}
 
 
+def macs_by_row(profile: Profile) -> dict[tuple[str, str], int]:
+    """MACs of the scopes and phases that have some."""
+    found: dict[tuple[str, str], int] = {}
+    for row in profile.rows:
+        macs = profile.prices[row.call].cost.macs * row.times
+        if macs:
+            found[row.scope, row.phase] = found.get((row.scope, row.phase), 0) + macs
+    return found
+
+
 def state_of_torch() -> tuple[Any, ...]:
     """All that a counter could leave behind."""
     module = nn.modules.module

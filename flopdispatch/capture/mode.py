@@ -89,7 +89,8 @@ class RecordingMode(TorchDispatchMode):
         else:
             out = call.run(*args, **kwargs) if kwargs else call.run(*args)
         tracker = self.tracker
-        bucket = tracker.bucket if current_graph_task() < 0 else tracker.backward_bucket()
+        task = current_graph_task()
+        bucket = tracker.bucket if task < 0 else tracker.backward_bucket(task)
         times = bucket.get(call)
         if times is not None:
             bucket[call] = times + 1

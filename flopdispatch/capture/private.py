@@ -59,8 +59,8 @@ current_node: Callable[[], Any] = getattr(torch._C, "_current_autograd_node", _n
 # The number of the backward running in this thread, -1 outside of one.
 current_graph_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", _never)
 
-# Whether the backward running in this thread keeps its graph, as with retain_graph=True or
-# create_graph=True. Without, it runs with gradients disabled.
+# Whether the backward running in this thread keeps its graph, as with retain_graph=True, or
+# with create_graph=True if nothing else is said.
 keeps_graph: Callable[[], bool] = getattr(
     getattr(torch._C, "_autograd", None), "_get_current_graph_task_keep_graph", _yes
 )
@@ -100,6 +100,14 @@ compiled_frames: Callable[[int], int] = getattr(
 
 # Whether torch.jit.trace is watching: it would write what we ask of a tensor into its graph.
 is_traced: Callable[[], bool] = getattr(torch._C, "_is_tracing", _no)
+
+
+def may_fuse(device: str) -> bool:
+    """Whether TorchScript may replace operators on a device by a kernel of its own."""
+    if not getattr(torch._C, "_jit_texpr_fuser_enabled", _no)():
+        return False
+    asked = {"cpu": "_jit_can_fuse_on_cpu", "cuda": "_jit_can_fuse_on_gpu"}.get(device, "")
+    return bool(getattr(torch._C, asked, _no)())
 
 
 # How many dispatch modes are active in this thread.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections import deque
 from functools import partial
 
 import torch
@@ -44,6 +45,9 @@ from flopdispatch.capture.tree import ModuleTree, Scope, Shared
 # forgotten, so that a long run needs no more memory than a short one.
 MAX_NOTES = 1 << 18
 
+# Backwards inside of one another (checkpoints in checkpoints) that are known at a time.
+MAX_NESTED = 64
+
 # The node of a graph that torch.compile made, outside of the block: inside, nothing is compiled.
 COMPILED = "CompiledFunctionBackward"
 
@@ -72,7 +76,9 @@ class Nowhere:
         """Likewise."""
         return {}
 
-    backward_bucket = present
+    def backward_bucket(self, task: int) -> Bucket:
+        """Likewise."""
+        return {}
 
     def add(self, bucket: Bucket, call: Call) -> None:
         """Forget it."""
@@ -101,10 +107,12 @@ class ScopeTracker:
         self.owners: list[Scope] = []
         self.forgotten = False
         # The last backward to begin, the next number at its last operator that was looked at,
-        # and the backwards whose end will be noted.
+        # the backwards whose end will be noted, and some in which gradients were disabled: these
+        # make no nodes (no create_graph).
         self.task, self.made = -1, 0
         self.making: set[int] = set()
-        self.last: tuple[tuple[int, bool] | None, Bucket] = (None, self.bucket)
+        self.plain: deque[int] = deque(maxlen=MAX_NESTED)
+        self.last: tuple[tuple[int, int, bool] | None, Bucket] = (None, self.bucket)
         self.compiled = -1
         self.counting = 1  # 0 while paused: calls of modules aren't counted
 
@@ -137,6 +145,8 @@ class ScopeTracker:
         self.stack.append((id(module), current, self.bucket, phase))
         if phase != FORWARD or current_graph_task() >= 0:
             current, phase = self.place(FORWARD)
+            if phase == RECOMPUTE:
+                current = self.tree.caller_of(module, current)
         scope = current.children.get(id(module))
         if scope is None or scope.module() is not module:
             scope = self.tree.child(current, module)
@@ -218,47 +228,50 @@ class ScopeTracker:
 
     def present(self) -> Bucket:
         """Where an operator that runs now is counted."""
-        return self.bucket if current_graph_task() < 0 else self.backward_bucket()
+        task = current_graph_task()
+        return self.bucket if task < 0 else self.backward_bucket(task)
 
-    def backward_bucket(self) -> Bucket:
+    def backward_bucket(self, task: int) -> Bucket:
         """Where an operator that runs inside a backward is counted."""
         if self.phase == RECOMPUTE:
             return self.bucket
         node = current_node()
         number = -1 if node is None else sequence_number(node)
         again = False
-        if torch.is_grad_enabled():  # with create_graph, or where something is run again
-            again = not keeps_graph() or checkpoint_runs(node)
-            self.note_made_by(number)
-        if self.last[0] != (number, again):
-            self.made_until_now()
+        enabled = torch.is_grad_enabled()
+        if enabled:  # with create_graph, or where something is run again
+            again = checkpoint_runs(node) or (task in self.plain and not keeps_graph())
+            self.note_made_by(number, task)
+        if self.last[0] != (task, number, again):
+            self.made_until_now(task)
+            if not enabled and task not in self.plain:
+                self.plain.append(task)
             if node is not None and node.name() == COMPILED:
                 self.recording.assume(
                     "the backward of a graph compiled before the block: of what its kernels "
                     "compute, only the operators that they call are seen and counted"
                 )
             bucket = self.owner(number).bucket(RECOMPUTE if again else BACKWARD)
-            self.last = ((number, again), bucket)
+            self.last = ((task, number, again), bucket)
         return self.last[1]
 
-    def made_until_now(self) -> int:
+    def made_until_now(self, task: int) -> int:
         """The next number at the last operator of a backward, or of those that it runs inside."""
-        task, now = current_graph_task(), next_sequence_number()
+        now = next_sequence_number()
         made = now if task > self.task else self.made
         self.task, self.made = max(task, self.task), now
         return made
 
-    def note_made_by(self, number: int) -> None:
+    def note_made_by(self, number: int, task: int) -> None:
         """Nodes that a backward makes belong to the scope of the one that it runs.
 
         An operator's node is made before it comes here. So those made since the last operator
         of the backward are this one's.
         """
-        task = current_graph_task()
         if task not in self.making:
             self.making.add(task)
             after_backward(partial(self.note_backward_end, task))
-        self.note(max(self.made_until_now(), self.starts[-1]), self.owner(number))
+        self.note(max(self.made_until_now(task), self.starts[-1]), self.owner(number))
 
     def note_backward_end(self, task: int) -> None:
         """What makes nodes from now on is the program again."""

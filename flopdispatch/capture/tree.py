@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from flopdispatch.capture.private import is_traced, unwatched
 from flopdispatch.capture.recording import Bucket, ModuleRecord, Recording
+from flopdispatch.capture.scripted import unseen
 from flopdispatch.capture.wrappers import children, class_name, inside, unwrapped
 
 # Children of a scope that are kept beyond those that can be there: modules made in a forward.
@@ -137,6 +138,8 @@ class ModuleTree:
         if len(current.children) > MAX_STRAY + 2 * len(self.scopes):
             current.children.clear()  # most are of modules that were made in a forward and are gone
         found = current.children[id(module)] = self.locate(current, module)
+        for text in unseen(module):
+            self.recording.assume(text)
         return found
 
     def locate(self, current: Scope, module: nn.Module) -> Scope:
@@ -159,6 +162,16 @@ class ModuleTree:
         found.bare = _is_bare(module)
         self._walk(found, module, set())
         return found
+
+    def caller_of(self, module: nn.Module, current: Scope) -> Scope:
+        """The nearest scope around `current` from where a module was called before, if any."""
+        around: Scope | None = current
+        while around is not None:
+            known = around.children.get(id(module))
+            if known is not None and known.module() is module:
+                return around
+            around = around.parent
+        return current
 
     def region(self, current: Scope, name: str) -> Scope:
         """The scope of a region that the user named, in a row of no module's."""
@@ -261,15 +274,16 @@ class ModuleTree:
         return all_known
 
     def finish(self) -> None:
-        """Note the parameters that were not there yet when their module was first called."""
+        """Describe the modules of which not all parameters were there at their first call."""
         if not self.unfinished:
             return
-        modules = [(scope, scope.module()) for scope in self.unfinished]
-        self.unfinished = [
-            scope
-            for scope, module in modules
-            if module is not None and not self._note_parameters(scope, module)
-        ]
+        lazy, self.unfinished = self.unfinished, []
+        for scope in lazy:
+            module = scope.module()
+            if module is not None:
+                scope.module_type = class_name(module)  # LazyLinear becomes Linear
+                if not self._note_parameters(scope, module):
+                    self.unfinished.append(scope)
 
     def records(self) -> tuple[ModuleRecord, ...]:
         """All modules known so far, in the order of their trees."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from flopdispatch import Profile, count
-from tests.programs import counted
+from tests.programs import counted, macs_by_row
 
 ONE = 512  # MACs of two matrices of 8 by 8
 
@@ -25,15 +25,6 @@ def twice(x: Tensor) -> Tensor:
 
 def macs_by_phase(profile: Profile) -> dict[str, int]:
     return {phase: cost.macs for phase, cost in profile.by_phase().items() if cost.macs}
-
-
-def macs_by_row(profile: Profile) -> dict[tuple[str, str], int]:
-    found: dict[tuple[str, str], int] = {}
-    for row in profile.rows:
-        macs = profile.prices[row.call].cost.macs * row.times
-        if macs:
-            found[row.scope, row.phase] = found.get((row.scope, row.phase), 0) + macs
-    return found
 
 
 # The newer checkpoint stops early: nothing needs the result of the last product.
