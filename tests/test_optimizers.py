@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import optim
 
+from flopdispatch import FlopCounter
 from tests.dispatched import Dispatched
 
 PLAIN, FOREACH, FUSED = {"foreach": False}, {"foreach": True}, {"fused": True}
@@ -195,3 +196,47 @@ def test_averaging_models_is_counted_whole() -> None:
         averaged.update_parameters(net)
     assert not uncounted(calls)
     assert calls.total("_foreach_lerp_").flops == 3 * ELEMENTS
+
+
+EVERY = sorted(
+    (
+        found
+        for found in vars(optim).values()
+        if inspect.isclass(found) and issubclass(found, optim.Optimizer)
+    ),
+    key=lambda found: found.__name__,
+)
+
+
+@pytest.mark.parametrize("of", [found for found in EVERY if found is not optim.Optimizer])
+def test_what_a_step_runs_is_the_optimizer_phase(of: Any) -> None:
+    sparse = of is optim.SparseAdam
+    net: torch.nn.Module = torch.nn.Embedding(4, 3, sparse=True) if sparse else None  # type: ignore[assignment]
+    net = net or torch.nn.Linear(4, 3, bias=of is not MUON)
+    data = torch.tensor([0, 1]) if sparse else torch.ones(2, 4)
+    for mode in modes(of) if "foreach" in inspect.signature(of).parameters else [{}]:
+        optimizer = of(net.parameters(), **mode)
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()  # noqa: B023
+            loss: torch.Tensor = net(data).square().sum()
+            loss.backward()
+            return loss
+
+        closure()
+        with FlopCounter(display=False) as counter:
+            optimizer.step(*[closure] * (of is optim.LBFGS))
+        phases = {row.phase for row in counter.profile.rows}
+        if of is optim.LBFGS:
+            assert {"optimizer", "forward", "backward"} <= phases
+        else:
+            assert phases == {"optimizer"}
+        assert counter.profile.by_phase()["optimizer"].flops > 0 or counter.profile.uncounted
+        before = macs(counter, "forward")
+        assert macs(counter, "other") == 0
+        assert (before > 0) is (of is optim.LBFGS)
+
+
+def macs(counter: FlopCounter, phase: str) -> int:
+    cost = counter.profile.by_phase().get(phase)
+    return 0 if cost is None else cost.macs
