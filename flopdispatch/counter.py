@@ -162,8 +162,10 @@ class FlopCounter:
             return self._profile
         recording, records = self._recording, self._tracker.tree.records()
         trackers = self._workers.trackers()
+        recordings = [part for tracker in trackers for part in tracker.recordings()]
+        if len(recordings) > 1:
+            recording = Recording.merged(recordings)
         if len(trackers) > 1:
-            recording = Recording.merged(tracker.recording for tracker in trackers)
             records = merged_modules(tracker.tree.records() for tracker in trackers)
         profile = Profile.of(recording, records, self.registry)
         if not self._active:

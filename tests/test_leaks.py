@@ -15,7 +15,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
 
 from flopdispatch import FlopCounter, scope
-from flopdispatch.capture import module_calls, scopes, tree
+from flopdispatch.capture import module_calls, notes, tree
 from tests.programs import Attention, ConvNet, CustomFunction, Dataclass, state_of_torch
 
 
@@ -241,7 +241,7 @@ def held(counter: FlopCounter) -> dict[str, int]:
 
 
 def test_a_long_block_holds_no_more_than_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scopes, "MAX_NOTES", NOTES)
+    monkeypatch.setattr(notes, "MAX_NOTES", NOTES)
     torch.manual_seed(0)
     model = Small()
     stepper = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
@@ -257,8 +257,8 @@ def test_a_long_block_holds_no_more_than_a_short_one(monkeypatch: pytest.MonkeyP
             stepper.step()
             schedule.step()
             del loss
-            assert len(tracker.starts) == len(tracker.owners)
-            most_notes = max(most_notes, len(tracker.starts))
+            assert len(tracker.notes.starts) == len(tracker.notes.owners)
+            most_notes = max(most_notes, len(tracker.notes.starts))
             if step == FIRST:
                 early = held(counter)
             if step == STEPS - 1:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from flopdispatch.capture.private import may_be_compiled
+from flopdispatch.capture.private import current_graph_task, may_be_compiled
 from flopdispatch.errors import ArgumentError
 
 
@@ -35,6 +35,9 @@ class Follower(Protocol):
 
     def end(self, begun: object) -> None:
         """The call or the region is over, by return or by exception."""
+
+    def elsewhere(self) -> Follower | None:
+        """Who is told in this thread, if it runs a part of a backward of the follower's."""
 
 
 # The followers of each thread, in the order in which they came; a tuple is never changed.
@@ -57,6 +60,18 @@ def follow(follower: Follower) -> None:
         _followers[_thread()] = (*_followers.get(_thread(), ()), follower)
         if _patch is None:
             _install()
+
+
+def _following() -> tuple[Follower, ...]:
+    """Those to tell of what this thread calls."""
+    found = _followers.get(_thread())
+    if found is not None:
+        return found
+    if not _followers or current_graph_task() < 0:
+        return ()
+    # A thread of autograd's own: it runs a part of the backward of a thread that is followed.
+    followers = dict.fromkeys(follower for known in _followers.values() for follower in known)
+    return tuple([there for f in followers if (there := f.elsewhere()) is not None])
 
 
 def unfollow(follower: Follower) -> None:
@@ -90,7 +105,7 @@ def scope(name: str) -> Iterator[None]:
         yield
         return
     region = object()
-    followers = _followers.get(_thread(), ())
+    followers = _following()
     for follower in followers:
         follower.begin_region(region, name)
     try:
@@ -127,8 +142,8 @@ class _CompiledCall:
         compiled = module.__dict__.get(COMPILED_CALL)
         if compiled is None or _is_compiling():
             return compiled
-        followers = _followers.get(_thread())
-        if followers is None or _made_of(compiled) is _patch:
+        followers = _following()
+        if not followers or _made_of(compiled) is _patch:
             return compiled
         return partial(_run_compiled, followers, module, compiled)
 
@@ -162,8 +177,8 @@ def _around(original: Callable[..., Any]) -> Callable[..., Any]:
         # is its way to be called, by another thread too, and run when it is no more.
         if _patch is not _call_impl or _is_compiling():
             return original(self, *args, **kwargs)
-        followers = _followers.get(_thread())
-        if followers is None:
+        followers = _followers.get(_thread()) or _following()
+        if not followers:
             return original(self, *args, **kwargs)
         for follower in followers:
             follower.begin(self)

@@ -7,7 +7,7 @@ backward operators belong to the block instead of to a module.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
@@ -112,6 +112,13 @@ def may_fuse(device: str) -> bool:
 
 # How many dispatch modes are active in this thread.
 active_modes: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack", _some)
+
+
+def dispatch_modes() -> Iterator[Any]:
+    """The dispatch modes that are active in this thread."""
+    at = getattr(torch._C, "_get_dispatch_stack_at", None)
+    return iter(()) if at is None else map(at, range(active_modes()))
+
 
 # Whether operators must be deterministic: some then raise instead of running.
 is_deterministic: Callable[[], bool] = getattr(

@@ -4,12 +4,14 @@ Forward: a stack of running modules. Backward: every node that
 autograd makes in a thread gets the next sequence number, so whenever the stack changes, the
 tracker notes from which number on nodes belong to the present scope; a bisection over the
 notes finds the scope of the node that a backward operator runs for. No tensor is hooked.
+
+Autograd runs the backward of a GPU's operators, and what it recomputes, in threads of its own,
+which number nodes for themselves. A tracker has another one for each of these.
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_right
+import threading
 from collections import deque
 from functools import partial
 
@@ -19,12 +21,14 @@ from torch import nn
 from flopdispatch.capture.calls import Call
 from flopdispatch.capture.keys import Key
 from flopdispatch.capture.module_calls import follow, unfollow
+from flopdispatch.capture.notes import Notes
 from flopdispatch.capture.private import (
     after_backward,
     checkpoint_runs,
     compiled_frames,
     current_graph_task,
     current_node,
+    dispatch_modes,
     hidden_from_compiler,
     keeps_graph,
     next_sequence_number,
@@ -41,10 +45,6 @@ from flopdispatch.capture.recording import (
 )
 from flopdispatch.capture.tree import ModuleTree, Scope, Shared
 
-# Notes kept for the backward. Graphs older than this many module calls and returns are
-# forgotten, so that a long run needs no more memory than a short one.
-MAX_NOTES = 1 << 18
-
 # Backwards inside of one another (checkpoints in checkpoints) that are known at a time.
 MAX_NESTED = 64
 
@@ -56,6 +56,8 @@ STEP = "Optimizer.step#"
 
 # Nodes that no forward made (AccumulateGrad) carry the largest number there is.
 NO_FORWARD = 1 << 62
+
+_thread = threading.get_ident
 
 
 class Nowhere:
@@ -90,22 +92,26 @@ class Nowhere:
 class ScopeTracker:
     """Follows the running modules of one thread while entered.
 
-    `bucket` is where an operator outside of a backward is counted now.
+    `bucket` is where an operator outside of a backward is counted now. `home` is the tracker of
+    the thread that called the backward, if this is that of a thread of autograd's own.
     """
 
-    def __init__(self, recording: Recording, shared: Shared | None = None) -> None:
+    def __init__(
+        self, recording: Recording, shared: Shared | None = None, home: ScopeTracker | None = None
+    ) -> None:
         self.recording = recording
-        self.tree = ModuleTree(recording, shared)
+        self.home = home
+        self.tree: ModuleTree = home.tree if home else ModuleTree(recording, shared)
         self.block = self.tree.block
         self.current = self.block
-        self.bucket = self.block.bucket(OTHER)
+        self.bucket = self.bucket_of(self.block, OTHER)
         self.phase = OTHER
         self.stack: list[tuple[int, Scope, Bucket, str]] = []
         self.marks = 0  # how many record_functions are running
         self.steps: list[tuple[int, int]] = []  # running steps: marks and height of the stack
-        self.starts = array("q")  # in 8 bytes each: a long run makes many
-        self.owners: list[Scope] = []
-        self.forgotten = False
+        self.step_task = -1  # the backward that the running step is in
+        self.notes = Notes()
+        self.note = self.notes.note
         # The last backward to begin, the next number at its last operator that was looked at,
         # the backwards whose end will be noted, and some in which gradients were disabled: these
         # make no nodes (no create_graph).
@@ -115,10 +121,16 @@ class ScopeTracker:
         self.last: tuple[tuple[int, int, bool] | None, Bucket] = (None, self.bucket)
         self.compiled = -1
         self.counting = 1  # 0 while paused: calls of modules aren't counted
+        self.thread = _thread()
+        self.others: dict[int, ScopeTracker] = {}  # by autograd's threads
+        # In such a thread: the outermost backward that made nodes here, and whether any did so
+        # to be differentiated again.
+        self.outermost = -1
+        self.differentiable = False
 
     def __enter__(self) -> ScopeTracker:
-        self.starts.append(next_sequence_number())
-        self.owners.append(self.block)
+        self.thread = _thread()
+        self.notes.begin(next_sequence_number(), self.block)
         self.compiled = compiled_frames(0)
         follow(self)
         return self
@@ -131,6 +143,54 @@ class ScopeTracker:
         """Follow no more modules; from any thread."""
         unfollow(self)
         self.tree.finish()
+
+    # What is counted where
+
+    def bucket_of(self, scope: Scope, phase: str) -> Bucket:
+        """Where calls of a scope are counted; each thread writes to a recording of its own."""
+        if self.home is None:
+            return scope.bucket(phase)
+        return self.recording.bucket(scope.name, phase)
+
+    def recordings(self) -> list[Recording]:
+        """This thread's, and those of the threads that autograd ran its backward in."""
+        return [self.recording, *(other.recording for other in list(self.others.values()))]
+
+    def set_counting(self, counting: bool) -> None:
+        """Count calls of modules or don't."""
+        self.counting = int(counting)
+        for other in list(self.others.values()):
+            other.set_counting(counting)
+
+    def reset(self) -> None:
+        """Forget what was counted so far; what runs next belongs where it did."""
+        self.recording.clear()
+        if self.home is None:
+            self.tree.reset()
+        self.stack = [
+            (what, at, self.bucket_of(at, phase), phase) for what, at, _, phase in self.stack
+        ]
+        self.bucket = self.bucket_of(self.current, self.phase)
+        self.last = None, self.bucket
+        for other in list(self.others.values()):
+            other.reset()
+
+    # Threads of autograd's own
+
+    def there(self) -> ScopeTracker:
+        """The tracker of the present thread, which is autograd's own."""
+        found = self.others.get(_thread())
+        if found is None:
+            found = ScopeTracker(Recording(), home=self)
+            found.notes.begin(next_sequence_number(), self.block)
+            found.counting = self.counting
+            self.others[found.thread] = found
+        return found
+
+    def elsewhere(self) -> ScopeTracker | None:
+        """The same, if autograd runs a backward of ours there."""
+        ours = any(getattr(mode, "following", None) is self for mode in dispatch_modes())
+        return self.there() if ours else None
 
     # The forward
 
@@ -165,15 +225,22 @@ class ScopeTracker:
         """Below which scope and in which phase a module or a region runs that begins now."""
         if self.phase == RECOMPUTE:
             return self.current, RECOMPUTE
-        if current_graph_task() >= 0:  # called by the backward itself: checkpointing
-            return self.owner_of_node(), RECOMPUTE
+        task = current_graph_task()
+        if task >= 0:  # called by the backward itself: checkpointing
+            node = current_node()
+            number = NO_FORWARD if node is None else sequence_number(node)
+            self.note_made_by(number, task)
+            return self.owner(number, task), RECOMPUTE
         return self.current, otherwise
 
     def go_to(self, scope: Scope, phase: str) -> None:
         """What runs next belongs to this scope and phase."""
         scope.calls += self.counting
         self.current, self.phase = scope, phase
-        self.bucket = scope.buckets.get(phase) or scope.bucket(phase)
+        if self.home is None:
+            self.bucket = scope.buckets.get(phase) or scope.bucket(phase)
+        else:
+            self.bucket = self.bucket_of(scope, phase)
         self.note(next_sequence_number(), scope)
 
     @hidden_from_compiler
@@ -187,25 +254,20 @@ class ScopeTracker:
             self.tree.finish()
         self.note(next_sequence_number(), self.current)
 
-    def reset(self) -> None:
-        """Forget what was counted so far; what runs next belongs where it did."""
-        self.recording.clear()
-        self.tree.reset()
-        self.stack = [(what, at, at.bucket(phase), phase) for what, at, _, phase in self.stack]
-        self.bucket = self.current.bucket(self.phase)
-        self.last = None, self.bucket
-
     # The optimizer
 
     def mark(self, begins: bool, name: str = "") -> None:
         """A `record_function` begins or ends: each optimizer's step runs in one of this name."""
-        if begins:
+        if _thread() != self.thread:
+            self.there().mark(begins, name)
+        elif begins:
             self.marks += 1
             if name.startswith(STEP) and self.phase != OPTIMIZER:
                 self.steps.append((self.marks, len(self.stack)))
                 self.stack.append((-1, self.current, self.bucket, self.phase))
                 self.current, self.phase = self.block, OPTIMIZER
-                self.bucket = self.block.bucket(OPTIMIZER)
+                self.bucket = self.bucket_of(self.block, OPTIMIZER)
+                self.step_task = current_graph_task()
         else:
             if self.steps and self.steps[-1][0] == self.marks:
                 _, height = self.steps.pop()
@@ -215,17 +277,6 @@ class ScopeTracker:
 
     # The backward
 
-    def note(self, number: int, scope: Scope) -> None:
-        """From this sequence number on, nodes belong to this scope."""
-        if self.starts[-1] == number:  # no node was made since the last note
-            self.owners[-1] = scope
-            return
-        self.starts.append(number)
-        self.owners.append(scope)
-        if len(self.starts) > MAX_NOTES:
-            del self.starts[: MAX_NOTES // 2], self.owners[: MAX_NOTES // 2]
-            self.forgotten = True
-
     def present(self) -> Bucket:
         """Where an operator that runs now is counted."""
         task = current_graph_task()
@@ -233,7 +284,9 @@ class ScopeTracker:
 
     def backward_bucket(self, task: int) -> Bucket:
         """Where an operator that runs inside a backward is counted."""
-        if self.phase == RECOMPUTE:
+        if _thread() != self.thread:
+            return self.there().backward_bucket(task)
+        if self.phase == RECOMPUTE or (self.phase == OPTIMIZER and self.step_task == task):
             return self.bucket
         node = current_node()
         number = -1 if node is None else sequence_number(node)
@@ -242,6 +295,7 @@ class ScopeTracker:
         if enabled:  # with create_graph, or where something is run again
             again = checkpoint_runs(node) or (task in self.plain and not keeps_graph())
             self.note_made_by(number, task)
+            self.differentiable |= not again
         if self.last[0] != (task, number, again):
             self.made_until_now(task)
             if not enabled and task not in self.plain:
@@ -251,7 +305,8 @@ class ScopeTracker:
                     "the backward of a graph compiled before the block: of what its kernels "
                     "compute, only the operators that they call are seen and counted"
                 )
-            bucket = self.owner(number).bucket(RECOMPUTE if again else BACKWARD)
+            owner = self.owner(number, task)
+            bucket = self.bucket_of(owner, RECOMPUTE if again else BACKWARD)
             self.last = ((task, number, again), bucket)
         return self.last[1]
 
@@ -268,34 +323,58 @@ class ScopeTracker:
         An operator's node is made before it comes here. So those made since the last operator
         of the backward are this one's.
         """
+        self.makes_nodes_in(task)
         if task not in self.making:
             self.making.add(task)
             after_backward(partial(self.note_backward_end, task))
-        self.note(max(self.made_until_now(task), self.starts[-1]), self.owner(number))
+        self.note(max(self.made_until_now(task), self.notes.starts[-1]), self.owner(number, task))
 
     def note_backward_end(self, task: int) -> None:
         """What makes nodes from now on is the program again."""
         self.making.discard(task)
-        self.note(next_sequence_number(), self.current)
+        if _thread() == self.thread:
+            self.note(next_sequence_number(), self.current)
 
-    def owner_of_node(self) -> Scope:
-        """The scope whose forward made the node being evaluated."""
-        node = current_node()
-        return self.block if node is None else self.owner(sequence_number(node))
+    def makes_nodes_in(self, task: int) -> None:
+        """Nodes are made in this backward; if it is the outermost one here, until it ends."""
+        if self.home is not None and self.outermost < 0:
+            self.outermost = task
+            after_backward(self.forget_outermost)
 
-    def owner(self, number: int) -> Scope:
-        """The scope that made the node with this number; the block where nobody here did."""
+    def forget_outermost(self) -> None:
+        """The outermost backward is over."""
+        self.outermost = -1
+
+    def owner(self, number: int, task: int) -> Scope:
+        """The scope that made a node in a backward; the block where nobody here did."""
         if number >= NO_FORWARD:
             return self.block
-        place = bisect_right(self.starts, number) - 1
-        if place < 0:
+        notes = self.made_in(number, task).notes
+        owner = notes.owner(number)
+        if owner is None:
             if number >= 0:
-                made = "before the block or in another thread"
-                if self.forgotten:
-                    made = f"before the last {MAX_NOTES // 2:,} module calls"
                 self.recording.assume(
-                    f"the backward of a graph made {made} is counted in the block, "
+                    f"the backward of a graph made {notes.before()} is counted in the block, "
                     "not in its modules"
                 )
             return self.block
-        return self.owners[place]
+        return owner
+
+    def made_in(self, number: int, task: int) -> ScopeTracker:
+        """The tracker of the thread that made a node with this number."""
+        home = self.home
+        if home is None:
+            return self
+        if self.notes.owner(number) is None or number >= next_sequence_number():
+            return home
+        if home.notes.owner(number) is None:
+            return self
+        # Both made such a node. What runs inside of a backward is of a graph that that one made.
+        if self.outermost >= 0 and task != self.outermost:
+            return self
+        if self.differentiable:
+            self.recording.assume(
+                "gradients of gradients that autograd took in a thread of its own, as it does for "
+                "a GPU, may be counted in other modules than theirs"
+            )
+        return home

@@ -80,7 +80,7 @@ class Workers:
 
     def set_one(self, tracker: ScopeTracker, mode: RecordingMode) -> None:
         """Pause or resume one thread."""
-        tracker.counting = int(self.counting)
+        tracker.set_counting(self.counting)
         if self.counting:
             mode.resume()
         else:

@@ -166,7 +166,7 @@ def test_no_note_is_taken_where_no_graph_is_made() -> None:
     with FlopCounter(display=False) as counter, torch.no_grad():
         for _ in range(100):
             layer(torch.ones(1, 2))
-        assert len(counter._tracker.starts) == 1
+        assert len(counter._tracker.notes.starts) == 1
 
 
 def test_totals_do_not_depend_on_which_call_stands_for_the_rest(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from flopdispatch import FlopCounter, Profile
-from flopdispatch.capture import scopes
+from flopdispatch.capture import notes, scopes
 from flopdispatch.capture.module_calls import _followers
 from flopdispatch.profile import walk
 from tests.programs import (
@@ -431,13 +431,13 @@ def test_a_second_thread_is_not_counted_under_the_first_ones_module() -> None:
 def test_notes_do_not_grow_without_end_and_a_lost_one_is_owned_up_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scopes, "MAX_NOTES", 16)
+    monkeypatch.setattr(notes, "MAX_NOTES", 16)
     layer = nn.Linear(8, 8, bias=False)
     with FlopCounter(display=False) as counter:
         old = layer(x()).sum()
         for _ in range(100):
             layer(x()).sum().backward()
-            assert len(counter._tracker.starts) == len(counter._tracker.owners) <= 16
+            assert len(counter._tracker.notes.starts) == len(counter._tracker.notes.owners) <= 16
         old.backward()
     profile = counter.profile
     assert macs_by_scope(profile) == {"Linear": 301 * ONE, "": 2 * ONE}
