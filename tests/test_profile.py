@@ -200,7 +200,7 @@ def training_profile() -> Profile:
         torch.full((2,), float("nan"))
         torch.full((2,), float("inf"), dtype=torch.complex64)
         torch.rand(2, generator=torch.Generator())
-        torch.cond(torch.tensor(True), lambda a: a + 1, lambda a: a, (torch.ones(2),))
+        torch.cond(torch.tensor(True), lambda a: a + 1, lambda a: a - 1, (torch.ones(2),))
 
     return counted(run)
 
