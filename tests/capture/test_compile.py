@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from flopdispatch import FlopCounter
 from tests.programs import Failing, counted, macs_by_scope
@@ -143,6 +144,22 @@ def test_a_backward_that_was_compiled_outside_is_owned_up_to() -> None:
     assert len(profile.assumptions) == 2
     assert any("compiled before the block" in text for text in profile.assumptions)
     assert any("made before the block" in text for text in profile.assumptions)
+
+
+@needs_torch(2, 15, "make_fx sees a detach more under any mode before")
+@pytest.mark.parametrize("way", ["strict export", "export", "make_fx", "symbolic_trace"])
+def test_a_graph_taken_in_the_block_is_the_one_that_is_taken_without_us(way: str) -> None:
+    model, data = net(), torch.randn(8, 8)
+    ways: dict[str, Any] = {
+        "strict export": lambda: torch.export.export(model, (data,), strict=True),
+        "export": lambda: torch.export.export(model, (data,), strict=False),
+        "make_fx": lambda: make_fx(model)(data),
+        "symbolic_trace": lambda: torch.fx.symbolic_trace(model),
+    }
+    expected = str(ways[way]().graph)
+    with FlopCounter(display=False):
+        found = str(ways[way]().graph)
+    assert found == expected
 
 
 def test_an_exported_program_runs_and_is_counted() -> None:
