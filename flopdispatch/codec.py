@@ -22,7 +22,9 @@ def encode(value: Any) -> Any:
         return {"float": repr(value)}
     if isinstance(value, TensorSpec):
         stride = None if value.stride is None else list(value.stride)
-        fields = [list(value.shape), _name(value.dtype), stride, str(value.device)]
+        fields: list[Any] = [list(value.shape), _name(value.dtype), stride, str(value.device)]
+        if value.nnz is not None or value.parts is not None:
+            fields += [value.nnz, encode(value.parts)]
         return {"tensor": fields}
     if isinstance(value, tuple):
         return [encode(item) for item in value]
@@ -45,9 +47,10 @@ def decode(value: Any) -> Any:
         return value
     ((kind, content),) = value.items()
     if kind == "tensor":
-        shape, dtype, stride, device = content
+        shape, dtype, stride, device, *more = content
         stride = None if stride is None else tuple(stride)
-        return TensorSpec(tuple(shape), getattr(torch, dtype), stride, torch.device(device))
+        known = getattr(torch, dtype), stride, torch.device(device), *map(decode, more)
+        return TensorSpec(tuple(shape), *known)
     if kind == "complex":
         return complex(*map(float, content))
     if kind == "torch":
@@ -66,13 +69,15 @@ def encode_call(call: OpCall) -> dict[str, Any]:
         "args": encode(call.args),
         "kwargs": {name: encode(value) for name, value in call.kwargs},
         "result": encode(call.result),
+        "taken": encode(call.taken),
     }
 
 
 def decode_call(data: dict[str, Any]) -> OpCall:
     """The inverse of `encode_call`."""
     kwargs = tuple((name, decode(value)) for name, value in data["kwargs"].items())
-    return OpCall(operator(data["operator"]), decode(data["args"]), kwargs, decode(data["result"]))
+    known = decode(data["args"]), kwargs, decode(data["result"]), decode(data["taken"])
+    return OpCall(operator(data["operator"]), *known)
 
 
 def encode_price(price: Price) -> dict[str, Any]:

@@ -22,6 +22,10 @@ from flopdispatch.traffic import traffic
 from flopdispatch.variants import element_twin, elements, functional_twin, inputs
 
 COUNTED, ZERO, UNCOUNTED = "counted", "zero", "uncounted"
+DENSE, SPARSE, NESTED = LAYOUTS = "dense", "sparse", "nested"
+
+# What any registry's rules take from an operator's arguments when it runs, for all to price.
+TAKERS: dict[Any, Callable[..., tuple[int, ...]]] = {}
 
 _NOTHING = Cost()
 _UNSOUGHT: Any = object()  # in place of a rule that hasn't been looked for
@@ -37,7 +41,11 @@ class Rule:
     `formula` is None for a declared zero. `estimate` says in words what is estimated, and
     is empty where the count is exact; `estimated_if` tells which calls it holds for, None for
     all. `typed` is False where the formula counts real operations whatever the dtype. `nbytes`
-    overrides the generic bytes read and written.
+    overrides the generic bytes read and written. `layout` is that of the operands: "dense",
+    "sparse" if any is sparse, "nested" if any is nested in strided layout. `takes` is given the
+    real arguments that it names when an operator runs whose cost lies in values, and returns what
+    the formula must know of them as `taken`: a few integers. Where there are no values (meta), or
+    reading them fails, `taken` is None.
     """
 
     overload: Any
@@ -47,6 +55,8 @@ class Rule:
     estimated_if: Callable[..., bool] | None = None
     typed: bool = True
     nbytes: Traffic | None = None
+    layout: str = DENSE
+    takes: Callable[..., tuple[int, ...]] | None = None
 
     @property
     def state(self) -> str:
@@ -92,8 +102,8 @@ class Registry:
         self.name = name
         self.description = description
         self.parent = parent
-        self._rules: dict[Any, Rule] = {}
-        self._found: dict[Any, Rule | None] = {}
+        self._rules: dict[tuple[Any, str], Rule] = {}
+        self._found: dict[tuple[Any, str], Rule | None] = {}
         self._prices: WeakKeyDictionary[Known, Price] = WeakKeyDictionary()
         self._seen = Registry._changes
         self._frozen = False
@@ -119,13 +129,16 @@ class Registry:
         estimated_if: Callable[..., bool] | None = None,
         typed: bool = True,
         nbytes: Traffic | None = None,
+        layout: str = DENSE,
+        takes: Callable[..., tuple[int, ...]] | None = None,
         override: bool = False,
     ) -> Callable[[Formula], Formula]:
         """Register the decorated function for these overloads and return it unchanged.
 
         Its parameters are named after the schema arguments it wants, tensors as TensorSpec;
-        `result` is the output. It returns a Cost, from integers only. `nbytes` and
-        `estimated_if` name their arguments likewise. The fields of Rule say what each is.
+        `result` is the output, `taken` what `takes` took. It returns a Cost, from integers only.
+        `nbytes` and `estimated_if` name their arguments likewise. The fields of Rule say what
+        each is.
 
         Raises: RegistryError for a duplicate (unless `override`), a parameter that the
         schema lacks, or what is no OpOverload.
@@ -133,10 +146,8 @@ class Registry:
 
         def register(function: Formula) -> Formula:
             for overload in overloads:
-                rule = Rule(
-                    overload, family or self.name, function, estimate, estimated_if, typed, nbytes
-                )
-                self._add(rule, override)
+                about = estimate, estimated_if, typed, nbytes, layout, takes
+                self._add(Rule(overload, family or self.name, function, *about), override)
             return function
 
         return register
@@ -148,7 +159,7 @@ class Registry:
         nbytes: Traffic | None = None,
         override: bool = False,
     ) -> None:
-        """Declare that these overloads compute nothing.
+        """Declare that these overloads compute nothing, whatever the layout.
 
         Raises: RegistryError as `formula` does.
         """
@@ -172,21 +183,28 @@ class Registry:
                 f"a rule is registered for an operator overload such as "
                 f"torch.ops.aten.mm.default, got {overload!r}"
             )
-        if overload in self._rules and not override:
+        if rule.layout not in LAYOUTS:
+            raise RegistryError(f"layout= takes one of {', '.join(LAYOUTS)}, got {rule.layout!r}")
+        if (overload, rule.layout) in self._rules and not override:
             raise RegistryError(
                 f"{overload} has a rule in the registry {self.name!r} already; "
                 "pass override=True to replace it"
             )
         for function in (rule.formula, rule.nbytes, rule.estimated_if):
-            self._check_parameters(overload, function)
-        self._rules[overload] = rule
+            self._check_parameters(overload, function, {"result", "taken"})
+        self._check_parameters(overload, rule.takes, set())
+        if rule.takes is not None:
+            TAKERS[overload] = rule.takes
+        self._rules[overload, rule.layout] = rule
         Registry._changes += 1
 
     @staticmethod
-    def _check_parameters(overload: Any, function: Callable[..., Any] | None) -> None:
+    def _check_parameters(
+        overload: Any, function: Callable[..., Any] | None, more: set[str]
+    ) -> None:
         if function is None:
             return
-        known = {*signature(overload)[0], "result"}
+        known = {*signature(overload)[0], *more}
         for name in inspect.signature(function).parameters:
             if name not in known:
                 raise RegistryError(
@@ -197,26 +215,33 @@ class Registry:
     # Look-up
 
     def __iter__(self) -> Iterator[Rule]:
-        """All rules, the overlay's own first, each overload once."""
+        """All rules, the overlay's own first, each overload once a layout."""
         yield from self._rules.values()
-        if self.parent is not None:
-            yield from (rule for rule in self.parent if rule.overload not in self._rules)
+        for rule in self.parent or ():
+            if (rule.overload, rule.layout) not in self._rules:
+                yield rule
 
-    def rule(self, overload: Any) -> Rule | None:
+    def rule(self, overload: Any, layout: str = DENSE) -> Rule | None:
         """The rule of an overload, or of the functional one that it is a variant of."""
         self._forget_what_changed()
-        found: Rule | None = self._found.get(overload, _UNSOUGHT)
+        found: Rule | None = self._found.get((overload, layout), _UNSOUGHT)
         if found is _UNSOUGHT:
-            found, twin = self._own(overload), functional_twin(overload)
+            found, twin = self._own(overload, layout), functional_twin(overload)
             while found is None and twin is not None:  # view_copy.out, view_copy, view
-                found, twin = self._own(twin), functional_twin(twin)
-            self._found[overload] = found
+                found, twin = self._own(twin, layout), functional_twin(twin)
+            self._found[overload, layout] = found
         return found
 
-    def _own(self, overload: Any) -> Rule | None:
-        if overload in self._rules:
-            return self._rules[overload]
-        return self.parent._own(overload) if self.parent is not None else None
+    def _own(self, overload: Any, layout: str) -> Rule | None:
+        found = self._rules.get((overload, layout))
+        if found is None and layout != DENSE:
+            # Nothing is nothing in any layout; nested tensors' elements are all there, in a row.
+            found = self._rules.get((overload, DENSE))
+            if found is not None and layout == SPARSE and found.state == COUNTED:
+                found = None
+        if found is not None:
+            return found
+        return self.parent._own(overload, layout) if self.parent is not None else None
 
     def _forget_what_changed(self) -> None:
         if self._seen != Registry._changes:
@@ -246,17 +271,15 @@ class Registry:
 
         Raises: FormulaError if the formula raises or returns something else than a Cost.
         """
-        dtype = compute_dtype(call)
-        rule = self.rule(call.overload)
+        dtype, layout = compute_dtype(call), layout_of(call)
+        rule = self.rule(call.overload, layout)
         parts = [(call, dtype)]
         if rule is None:
             twin = element_twin(call.overload)
-            rule = self.rule(twin) if twin is not None else None
+            rule = self.rule(twin, layout) if twin is not None else None
             if rule is None:
                 return _uncounted(call)
             parts = [(part, compute_dtype(part)) for part in elements(call, twin)]
-        if rule.state == COUNTED and not is_dense(call):
-            return _uncounted(call)
         costs = [_evaluate(rule, *part) for part in parts]
         cost = costs[0] if len(costs) == 1 else sum(costs, _NOTHING)
         moved = _moved(rule.nbytes, [p for p, _ in parts]) if rule.nbytes else traffic(call)
@@ -269,9 +292,12 @@ def _uncounted(call: OpCall) -> Price:
     return Price(_NOTHING.moving(*traffic(call)), UNCOUNTED, UNCOUNTED, compute_dtype(call))
 
 
-def is_dense(call: OpCall) -> bool:
-    """Whether all operands have strides; formulas say what dense tensors cost, not sparse ones."""
-    return all(t.stride is not None for t in inputs(call))
+def layout_of(call: OpCall) -> str:
+    """The layout of a call's operands: formulas say what dense ones cost unless they say more."""
+    operands = inputs(call)
+    if any(t.nnz is not None for t in operands):
+        return SPARSE
+    return NESTED if any(t.parts is not None for t in operands) else DENSE
 
 
 def _evaluate(rule: Rule, call: OpCall, dtype: torch.dtype | None) -> Cost:
@@ -293,7 +319,7 @@ def _moved(nbytes: Traffic, parts: list[OpCall]) -> tuple[int, int]:
 def _apply(function: Callable[..., Any], call: OpCall) -> Any:
     """Call a formula with the arguments that it names."""
     values = call.arguments()
-    values["result"] = call.result
+    values["result"], values["taken"] = call.result, call.taken
     try:
         return function(**{name: values.get(name) for name in _parameters(function)})
     except Exception as error:
@@ -301,6 +327,17 @@ def _apply(function: Callable[..., Any], call: OpCall) -> Any:
             f"the formula of {call.overload} raised {type(error).__name__}: {error}; "
             f"its arguments were {call.args} {dict(call.kwargs)}, its result {call.result}"
         ) from error
+
+
+def taken_from(overload: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
+    """What a rule takes from the real arguments of a call; None where nothing can be taken."""
+    names, defaults = signature(overload)
+    values = dict(zip(names, defaults)) | dict(zip(names, args)) | kwargs
+    takes = TAKERS[overload]
+    try:
+        return tuple(map(int, takes(**{name: values[name] for name in _parameters(takes)})))
+    except Exception:  # no data, or none that may be read now
+        return None
 
 
 @cache

@@ -19,13 +19,17 @@ class TensorSpec:
     """What a tensor is made of, without its data.
 
     Shapes: `shape` and `stride` count elements; `stride` is None where the layout has none
-    (sparse, mkldnn). A nested tensor in strided layout is given as its elements in a row.
+    (sparse, mkldnn). `nnz` is how many elements a sparse tensor stores, those of its blocks and
+    dense dimensions included; None of a dense one. A nested tensor in strided layout is given as
+    its elements in a row, `parts` are the shapes of the tensors in it; None of any other.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.float32
     stride: tuple[int, ...] | None = None
     device: torch.device = META
+    nnz: int | None = None
+    parts: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def ndim(self) -> int:
@@ -39,9 +43,12 @@ class TensorSpec:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that hold the elements; a dimension of stride 0 is held once."""
+        """Bytes that hold the elements; a dimension of stride 0 is held once.
+
+        Ignores: the indices of a sparse tensor.
+        """
         if self.stride is None:
-            return self.numel * self.dtype.itemsize
+            return (self.numel if self.nnz is None else self.nnz) * self.dtype.itemsize
         if 0 not in self.stride:
             return math.prod(self.shape) * self.dtype.itemsize
         held = math.prod(1 if s == 0 and n != 0 else n for n, s in zip(self.shape, self.stride))
@@ -77,13 +84,15 @@ def spec(*shape: int, dtype: torch.dtype | None = None) -> TensorSpec:
 class OpCall:
     """One distinct call: an overload, its arguments and its result, tensors as specs.
 
-    `args` and `kwargs` are as the dispatcher gave them, trailing defaults left out.
+    `args` and `kwargs` are as the dispatcher gave them, trailing defaults left out. `taken` is
+    what was taken from the tensors when it ran, for an operator whose cost lies in their values.
     """
 
     overload: Any
     args: tuple[Any, ...]
     kwargs: tuple[tuple[str, Any], ...]
     result: Any
+    taken: tuple[int, ...] | None = None
 
     def arguments(self) -> dict[str, Any]:
         """All arguments by their schema names, defaults filled in."""

@@ -77,7 +77,7 @@ def test_a_formula_asks_for_arguments_that_the_schema_has() -> None:
 
     assert error_of(lambda: Registry("mine").formula(aten.mm.default)(formula)) == (
         "formula() asks for 'mat3', which aten.mm.default has not: "
-        "its arguments are mat2, result, self"
+        "its arguments are mat2, result, self, taken"
     )
 
 

@@ -19,14 +19,16 @@ class Call:
     """One distinct call: its operator, and arguments and result as keys.
 
     `run` is what to call to run it; `answer`, where there is one, gives the result on meta
-    from (args, kwargs) without running it.
+    from (args, kwargs) without running it. `taken` is what was taken from its tensors' values.
     """
 
     __slots__ = ("__weakref__", "_call", "_pattern", "answer", "key", "overload", "run")
 
-    def __init__(self, overload: Any, args: Key, kwargs: Key, result: Key) -> None:
+    def __init__(
+        self, overload: Any, args: Key, kwargs: Key, result: Key, taken: Key = None
+    ) -> None:
         self.overload = overload
-        self.key = (id(overload), args, kwargs, result)
+        self.key = (id(overload), args, kwargs, result, taken)
         self.run: Callable[..., Any] = kernel_of(overload, bool(kwargs))
         self.answer: Callable[[Any, Any], Any] | None = None
         self._call: OpCall | None = None
@@ -36,12 +38,13 @@ class Call:
     def call(self) -> OpCall:
         """What a formula sees of it."""
         if self._call is None:
-            _, args, kwargs, result = self.key
+            _, args, kwargs, result, taken = self.key
             self._call = OpCall(
                 self.overload,
                 tuple([value_of(item) for item in args]),
                 tuple([(name, value_of(item)) for name, item in kwargs]),
                 value_of(result),
+                taken,
             )
         return self._call
 
@@ -49,7 +52,7 @@ class Call:
     def pattern(self) -> Key:
         """Its key with the numbers left out: the same for calls that differ in nothing else."""
         if self._pattern is None:
-            self._pattern = without_numbers(self.key[1:]), self.key[0]
+            self._pattern = without_numbers(self.key[1:4]), self.key[4], self.key[0]
         return self._pattern
 
 
@@ -68,3 +71,15 @@ def remember(key: Key, call: Call) -> None:
             for oldest in list(islice(CALLS, len(CALLS) - MAX_CALLS // 2)):
                 CALLS.pop(oldest, None)  # another thread may have cleared it
         CALLS[key] = call
+
+
+_takers = 0
+
+
+def forget_takers(number: int) -> None:
+    """Know no call if there are more rules that take values than when they were recorded."""
+    global _takers  # noqa: PLW0603 (one set of calls a process)
+    if number != _takers:
+        with _writing:
+            CALLS.clear()
+            _takers = number

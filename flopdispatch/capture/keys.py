@@ -1,8 +1,9 @@
 """Keys: a call as nested plain tuples, built on the hot path.
 
-A tensor is (shape, stride, dtype, device) with a torch.Size in front, a list is a tuple, a
-number that isn't an int carries its type (1, 1.0 and True are different calls). Nothing in a
-key keeps a tensor, a module or another object of the user's alive.
+A tensor is (shape, stride, dtype, device) with a torch.Size in front, and more behind if it is
+sparse (how many elements it stores) or nested (the shapes inside). A list is a tuple, a number
+that isn't an int carries its type (1, 1.0 and True are different calls). Nothing in a key keeps a
+tensor, a module or another object of the user's alive.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 
+from flopdispatch.capture.private import SPARSE, shapes_inside, stored
 from flopdispatch.spec import TensorSpec
 
 Key = Any
@@ -105,17 +107,7 @@ def result_key(value: Any) -> Key:
 def key_of(value: Any) -> Key:
     """The key of anything: subclasses of Tensor, tensors without strides, unknown objects."""
     if isinstance(value, torch.Tensor):
-        try:
-            stride = tuple(value.stride()) if value.layout is torch.strided else None
-        except Exception:  # nested tensors have none
-            stride = None
-        try:
-            shape: Any = torch.Size(value.shape)
-        except Exception:  # nested, in strided layout: its elements in a row
-            shape, stride = torch.Size((value.numel(),)), (1,)
-        if not all(type(size) is int for size in (*shape, *(stride or ()))):
-            shape, stride = _hints(shape), stride and tuple(_hints(stride))
-        return (shape, stride, value.dtype, value.device)
+        return _tensor_key(value)
     if isinstance(value, list | tuple):
         return tuple([key_of(item) for item in value])
     if isinstance(value, Mapping):
@@ -129,6 +121,24 @@ def key_of(value: Any) -> Key:
     return ByText(f"{kind.__module__}.{kind.__qualname__}", text)
 
 
+def _tensor_key(value: torch.Tensor) -> Key:
+    more: tuple[Any, ...] = ()
+    try:
+        stride = tuple(value.stride()) if value.layout is torch.strided else None
+    except Exception:  # nested tensors have none
+        stride = None
+    try:
+        shape: Any = torch.Size(value.shape)
+    except Exception:  # nested, in strided layout: its elements in a row
+        shape, stride = torch.Size((value.numel(),)), (1,)
+        more = (None, shapes_inside(value))
+    if not all(type(size) is int for size in (*shape, *(stride or ()))):
+        shape, stride = _hints(shape), stride and tuple(_hints(stride))
+    if value.layout in SPARSE:
+        more = (stored(value),)
+    return (shape, stride, value.dtype, value.device, *more)
+
+
 def _hints(sizes: Any) -> torch.Size:
     """Symbolic sizes as the integers that they stand for now, adding no guard on them."""
     return torch.Size(size if type(size) is int else size.node.hint for size in sizes)
@@ -138,9 +148,9 @@ def value_of(key: Key) -> Any:
     """The argument that a key stands for, tensors as TensorSpec."""
     if type(key) is not tuple:
         return key
-    if len(key) == 4 and type(key[0]) is torch.Size:
-        shape, stride, dtype, device = key
-        return TensorSpec(tuple(shape), dtype, stride, device)
+    if len(key) >= 4 and type(key[0]) is torch.Size:
+        shape, stride, dtype, device, *more = key
+        return TensorSpec(tuple(shape), dtype, stride, device, *more)
     if key == NAN:
         return math.nan  # the same object each time, so that equal calls compare equal
     if len(key) == 2 and key[0] in _NUMBERS:

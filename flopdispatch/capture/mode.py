@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from flopdispatch.capture.calls import CALLS, DECOMPOSED, Call, remember
+from flopdispatch.capture.calls import CALLS, DECOMPOSED, Call, forget_takers, remember
 from flopdispatch.capture.keys import careful_call, plain_call, result_key
 from flopdispatch.capture.meta import answer_for, answer_unseen
 from flopdispatch.capture.private import (
@@ -24,9 +24,11 @@ from flopdispatch.capture.private import (
     is_jagged,
     kernel_of,
     run_composite,
+    without_dispatch,
 )
 from flopdispatch.capture.recording import Bucket, Recording
 from flopdispatch.capture.scopes import Nowhere, ScopeTracker
+from flopdispatch.registry import TAKERS, taken_from
 
 RAN_EAGERLY = (
     "what torch.compile made ran as the code that it was made of: with a dispatch mode on, torch "
@@ -70,6 +72,7 @@ class RecordingMode(TorchDispatchMode):
 
     def __enter__(self) -> RecordingMode:
         self.answers = self.meta_cache and active_modes() == 0  # another must see what runs
+        forget_takers(len(TAKERS))
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -114,9 +117,10 @@ class RecordingMode(TorchDispatchMode):
         if runs_as == "composite" and self._decomposes(func, args, kwargs, key):
             with self:
                 return run_composite(func, args, kwargs)
+        takes = func in TAKERS
         plain = key is not None
         key = key if plain else careful_call(func, args, kwargs)
-        on_meta = plain and runs_as != "dynamic"
+        on_meta = plain and not takes and runs_as != "dynamic"
         answer = None
         if on_meta and self.answers and not is_deterministic():
             answer = answer_unseen(func, args, kwargs, key)
@@ -125,11 +129,15 @@ class RecordingMode(TorchDispatchMode):
         else:
             run = kernel_of(func, bool(kwargs)) if plain else func
             out = run(*args, **kwargs)
-        result = result_key(out)
+        result, taken = result_key(out), None
         known = (key, result) if runs_as == "dynamic" else key
+        if takes:  # never known by the key alone
+            with without_dispatch():
+                taken = taken_from(func, args, kwargs)
+            known = (known, taken)
         call = CALLS.get(known)
         if call is None:
-            call = Call(func, key[2 : 2 + len(args)], key[3 + len(args) :], result)
+            call = Call(func, key[2 : 2 + len(args)], key[3 + len(args) :], result, taken)
             call = self.recording.calls.get(call.key, call)
             if on_meta and call.answer is None:
                 call.answer = answer or answer_for(func, args, kwargs, key, out)

@@ -280,3 +280,34 @@ def is_jagged(kind: type) -> bool:
     """Whether tensors of this class are ragged, their sizes known to the tensors inside only."""
     module = sys.modules.get("torch.nested._internal.nested_tensor")  # not loaded before use
     return module is not None and issubclass(kind, getattr(module, "NestedTensor", ()))
+
+
+# While it is entered, operators run without asking a dispatch mode or a tensor subclass.
+without_dispatch = torch._C._DisableTorchDispatch
+
+SPARSE = frozenset({
+    torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc,
+})  # fmt: skip
+
+
+def stored(tensor: torch.Tensor) -> int:
+    """How many elements a sparse tensor stores, with those of its blocks and dense dimensions."""
+    with without_dispatch():
+        try:
+            values = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
+            return values.numel()
+        except Exception:  # a wrapper of another library's: at most all of them
+            return tensor.numel()
+
+
+# Nested tensors of more parts are known by their number of elements only.
+MAX_PARTS = 4_096
+
+
+def shapes_inside(tensor: torch.Tensor) -> tuple[tuple[int, ...], ...] | None:
+    """The shapes of the tensors in a nested one in strided layout."""
+    with without_dispatch():
+        sizes = tensor._nested_tensor_size()
+        if len(sizes) > MAX_PARTS:
+            return None
+        return tuple(map(tuple, sizes.tolist()))

@@ -67,17 +67,19 @@ def test_a_tensor_is_known_by_its_metadata() -> None:
 
 def test_tensors_without_strides_are_known_by_shape() -> None:
     for sparse in (torch.eye(3).to_sparse(), torch.eye(3).to_sparse_csr()):
-        assert value_of(key_of(sparse)) == TensorSpec((3, 3), torch.float32, None, cpu)
+        assert value_of(key_of(sparse)) == TensorSpec((3, 3), torch.float32, None, cpu, nnz=3)
         with pytest.raises((TypeError, RuntimeError)):
             plain_key(sparse)
     assert plain_key(torch.ones(()).expand(3, 3)) == key_of(torch.ones(()).expand(3, 3))
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_ragged_tensors_are_known_by_their_number_of_elements() -> None:
+def test_ragged_tensors_are_known_by_their_elements_and_the_shapes_inside() -> None:
     parts = [torch.ones(2, 4), torch.ones(3, 4)]
     nested = torch.nested.nested_tensor(parts)
-    assert value_of(key_of(nested)) == TensorSpec((20,), torch.float32, (1,), cpu)
+    assert value_of(key_of(nested)) == TensorSpec(
+        (20,), torch.float32, (1,), cpu, parts=((2, 4), (3, 4))
+    )
 
 
 def test_subclasses_of_containers_and_numbers_are_values_too() -> None:
