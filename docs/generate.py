@@ -9,9 +9,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from flopdispatch.codec import operator_name
 from flopdispatch.formulas import FAMILIES
-from flopdispatch.registry import Registry, Rule
+from flopdispatch.registry import Registry, Rule, name_of
 
 PAGE = Path(__file__).with_name("formulas.md")
 
@@ -51,7 +50,7 @@ def family_section(name: str) -> str:
 
 def short(rule: Rule) -> str:
     """An overload's name without what goes without saying: aten and `.default`."""
-    return operator_name(rule.overload).removeprefix("aten::").removesuffix(".default")
+    return name_of(rule.overload).removeprefix("aten::").removesuffix(".default")
 
 
 def page() -> str:

@@ -10,7 +10,7 @@ import torch
 from flopdispatch.capture.keys import ByText
 from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
-from flopdispatch.registry import Price
+from flopdispatch.registry import Price, name_of
 from flopdispatch.spec import OpCall, TensorSpec
 
 
@@ -65,7 +65,7 @@ def decode(value: Any) -> Any:
 def encode_call(call: OpCall) -> dict[str, Any]:
     """A call with its operator by name."""
     return {
-        "operator": operator_name(call.overload),
+        "operator": name_of(call.overload),
         "args": encode(call.args),
         "kwargs": {name: encode(value) for name, value in call.kwargs},
         "result": encode(call.result),
@@ -99,15 +99,8 @@ def decode_price(data: dict[str, Any]) -> Price:
     return Price(Cost(**data["cost"]), *words)
 
 
-def operator_name(overload: Any) -> str:
-    """`aten::mm.default`, `higher_order::cond`: what `operator` finds again."""
-    if isinstance(overload, torch._ops.OpOverload):
-        return f"{overload._schema.name}.{overload._overloadname}"
-    return f"higher_order::{getattr(overload, '__name__', str(overload))}"
-
-
 def operator(name: str) -> Any:
-    """The operator with a name that `operator_name` gave.
+    """The operator with a name that `name_of` gave.
 
     Raises: ArgumentError if this process has no such operator.
     """

@@ -16,7 +16,6 @@ from flopdispatch.capture.mode import RecordingMode
 from flopdispatch.capture.recording import Recording, merged_modules
 from flopdispatch.capture.scopes import ScopeTracker
 from flopdispatch.capture.threads import Workers
-from flopdispatch.codec import operator_name
 from flopdispatch.conventions import convention as find_convention
 from flopdispatch.errors import (
     ArgumentError,
@@ -26,7 +25,7 @@ from flopdispatch.errors import (
 )
 from flopdispatch.inputs import differentiable, inputs_on, state_on
 from flopdispatch.profile import Profile, check_depth
-from flopdispatch.registry import Registry
+from flopdispatch.registry import Registry, name_of
 from flopdispatch.units import some
 
 Counter = TypeVar("Counter", bound="FlopCounter")
@@ -204,7 +203,7 @@ def report_uncounted(profile: Profile, strict: bool) -> None:
         shown = some([scope or "the block itself" for scope in scopes])
         error = profile.errors.get(overload)
         because = f" ({error})" if error else ""
-        lines.append(f"{operator_name(overload)} ran {times} times, in {shown}{because}")
+        lines.append(f"{name_of(overload)} ran {times} times, in {shown}{because}")
     text = (
         "these operators have no formula that gives a cost, and are missing from the totals: "
         + "; ".join(lines)

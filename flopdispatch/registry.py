@@ -7,6 +7,7 @@ compute nothing), or *uncounted* (nobody said anything, so it is reported).
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,7 +18,8 @@ import torch
 
 from flopdispatch.cost import Cost
 from flopdispatch.errors import FormulaError, RegistryError
-from flopdispatch.spec import OpCall, TensorSpec, signature, tensors
+from flopdispatch.promotion import compute_dtype
+from flopdispatch.spec import OpCall, signature
 from flopdispatch.traffic import traffic
 from flopdispatch.variants import element_twin, elements, functional_twin, inputs
 
@@ -25,7 +27,10 @@ COUNTED, ZERO, UNCOUNTED = "counted", "zero", "uncounted"
 DENSE, SPARSE, NESTED = LAYOUTS = "dense", "sparse", "nested"
 
 # What any registry's rules take from an operator's arguments when it runs, for all to price.
-TAKERS: dict[Any, Callable[..., tuple[int, ...]]] = {}
+TAKERS: dict[str, Callable[..., tuple[int, ...]]] = {}
+
+_OPERATORS = torch._ops.OpOverload | torch._ops.HigherOrderOperator
+_NAME = re.compile(r"\w+::\w+\.\w+|higher_order::\w+")
 
 _NOTHING = Cost()
 _UNSOUGHT: Any = object()  # in place of a rule that hasn't been looked for
@@ -48,7 +53,7 @@ class Rule:
     reading them fails, `taken` is None.
     """
 
-    overload: Any
+    overload: Any  # or its name
     family: str
     formula: Callable[..., Cost] | None = None
     estimate: str = ""
@@ -135,6 +140,9 @@ class Registry:
     ) -> Callable[[Formula], Formula]:
         """Register the decorated function for these overloads and return it unchanged.
 
+        An overload may be given by name (`"torchvision::nms.default"`), for an operator of a
+        library that may be loaded later or not at all; what the formula asks for isn't checked.
+
         Its parameters are named after the schema arguments it wants, tensors as TensorSpec;
         `result` is the output, `taken` what `takes` took. It returns a Cost, from integers only.
         `nbytes` and `estimated_if` name their arguments likewise. The fields of Rule say what
@@ -178,10 +186,11 @@ class Registry:
                 f"the registry {self.name!r} is shared and can't be changed; "
                 "register on default_registry().overlay('name') and pass it as convention="
             )
-        if not isinstance(overload, torch._ops.OpOverload | torch._ops.HigherOrderOperator):
+        named = isinstance(overload, str) and _NAME.fullmatch(overload)
+        if not named and not isinstance(overload, _OPERATORS):
             raise RegistryError(
                 f"a rule is registered for an operator overload such as "
-                f"torch.ops.aten.mm.default, got {overload!r}"
+                f"torch.ops.aten.mm.default, or its name 'aten::mm.default', got {overload!r}"
             )
         if rule.layout not in LAYOUTS:
             raise RegistryError(f"layout= takes one of {', '.join(LAYOUTS)}, got {rule.layout!r}")
@@ -190,11 +199,12 @@ class Registry:
                 f"{overload} has a rule in the registry {self.name!r} already; "
                 "pass override=True to replace it"
             )
-        for function in (rule.formula, rule.nbytes, rule.estimated_if):
-            self._check_parameters(overload, function, {"result", "taken"})
-        self._check_parameters(overload, rule.takes, set())
+        if not named:
+            for function in (rule.formula, rule.nbytes, rule.estimated_if):
+                self._check_parameters(overload, function, {"result", "taken"})
+            self._check_parameters(overload, rule.takes, set())
         if rule.takes is not None:
-            TAKERS[overload] = rule.takes
+            TAKERS[name_of(overload)] = rule.takes
         self._rules[overload, rule.layout] = rule
         Registry._changes += 1
 
@@ -233,15 +243,19 @@ class Registry:
         return found
 
     def _own(self, overload: Any, layout: str) -> Rule | None:
-        found = self._rules.get((overload, layout))
+        found = self._ruled(overload, layout)
         if found is None and layout != DENSE:
             # Nothing is nothing in any layout; nested tensors' elements are all there, in a row.
-            found = self._rules.get((overload, DENSE))
+            found = self._ruled(overload, DENSE)
             if found is not None and layout == SPARSE and found.state == COUNTED:
                 found = None
         if found is not None:
             return found
         return self.parent._own(overload, layout) if self.parent is not None else None
+
+    def _ruled(self, overload: Any, layout: str) -> Rule | None:
+        found = self._rules.get((overload, layout))
+        return self._rules.get((name_of(overload), layout)) if found is None else found
 
     def _forget_what_changed(self) -> None:
         if self._seen != Registry._changes:
@@ -333,7 +347,7 @@ def taken_from(overload: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
     """What a rule takes from the real arguments of a call; None where nothing can be taken."""
     names, defaults = signature(overload)
     values = dict(zip(names, defaults)) | dict(zip(names, args)) | kwargs
-    takes = TAKERS[overload]
+    takes = TAKERS[name_of(overload)]
     try:
         return tuple(map(int, takes(**{name: values[name] for name in _parameters(takes)})))
     except Exception:  # no data, or none that may be read now
@@ -341,58 +355,15 @@ def taken_from(overload: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
 
 
 @cache
+def name_of(overload: Any) -> str:
+    """`aten::mm.default`, `higher_order::cond`; a name as it is."""
+    if isinstance(overload, str):
+        return overload
+    if isinstance(overload, torch._ops.OpOverload):
+        return f"{overload._schema.name}.{overload._overloadname}"
+    return f"higher_order::{getattr(overload, '__name__', str(overload))}"
+
+
+@cache
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(inspect.signature(function).parameters)
-
-
-def compute_dtype(call: OpCall) -> torch.dtype | None:
-    """The dtype that a call computes in: its tensor operands' promoted type.
-
-    Operands of integers that give a floating result (a mean, a true division, a product
-    with a Python float) are converted first, so these compute in the result's type.
-    """
-    dtype = promoted(inputs(call) or tensors(call.result))
-    if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
-        wider = promoted(tensors(call.result))
-        if wider is not None and (wider.is_floating_point or wider.is_complex):
-            return wider
-    return dtype
-
-
-def promoted(operands: list[TensorSpec]) -> torch.dtype | None:
-    """torch's promotion of operands: those without dimensions count only for their kind."""
-    if len({t.dtype for t in operands}) == 1:
-        return operands[0].dtype
-    dtype: torch.dtype | None = None
-    scalars = [t.dtype for t in operands if t.ndim == 0]
-    for operand in [t.dtype for t in operands if t.ndim > 0] or scalars:
-        dtype = operand if dtype is None else _wider(dtype, operand)
-    for scalar in scalars:
-        if dtype is not None and _kind(scalar) > _kind(dtype):
-            real = dtype.is_floating_point and scalar.is_complex
-            dtype = dtype.to_complex() if real else _wider(dtype, scalar)
-    return dtype
-
-
-# Asked for once, here: a mode around the pricing would see `aten::promote_types` run.
-_PROMOTING = (
-    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
-    torch.float16, torch.bfloat16, torch.float32, torch.float64,
-    torch.complex32, torch.complex64, torch.complex128,
-)  # fmt: skip
-_PROMOTED = {(a, b): torch.promote_types(a, b) for a in _PROMOTING for b in _PROMOTING}
-
-
-def _wider(a: torch.dtype, b: torch.dtype) -> torch.dtype:
-    if (a, b) in _PROMOTED:
-        return _PROMOTED[a, b]
-    # float8 and quantized types have no promotion
-    return max(a, b, key=lambda dtype: (_kind(dtype), dtype.itemsize))
-
-
-def _kind(dtype: torch.dtype) -> int:
-    if dtype.is_complex:
-        return 3
-    if dtype.is_floating_point:
-        return 2
-    return 0 if dtype is torch.bool else 1

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flopdispatch import ArgumentError, Cost, TensorSpec, codec, spec
 from flopdispatch.capture.keys import ByText
-from flopdispatch.registry import Price
+from flopdispatch.registry import Price, name_of
 from flopdispatch.spec import OpCall
 
 aten = torch.ops.aten
@@ -80,7 +80,7 @@ def test_a_price_survives_json() -> None:
     ],
 )
 def test_an_operator_is_found_by_its_name(overload: Any, name: str) -> None:
-    assert codec.operator_name(overload) == name
+    assert name_of(overload) == name
     assert codec.operator(name) is overload
 
 

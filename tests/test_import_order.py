@@ -21,6 +21,7 @@ ORDER = (
     "spec",
     "variants",
     "traffic",
+    "promotion",
     "registry",
     "formulas",
     "conventions",

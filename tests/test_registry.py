@@ -19,7 +19,8 @@ from flopdispatch import (
     default_registry,
 )
 from flopdispatch.conventions import CONVENTIONS, convention
-from flopdispatch.registry import Price, compute_dtype, promoted
+from flopdispatch.promotion import compute_dtype, promoted
+from flopdispatch.registry import Price
 from flopdispatch.spec import OpCall, spec
 from tests.pricing import call_of
 
@@ -94,8 +95,8 @@ def test_an_override_of_bytes_is_held_to_the_schema_too() -> None:
 @pytest.mark.parametrize("thing", ["aten.mm.default", torch.mm, aten.mm, None])
 def test_a_rule_is_for_an_overload(thing: Any) -> None:
     assert error_of(lambda: Registry("mine").formula(thing)(one_mul)) == (
-        f"a rule is registered for an operator overload such as torch.ops.aten.mm.default, "
-        f"got {thing!r}"
+        f"a rule is registered for an operator overload such as torch.ops.aten.mm.default, or its "
+        f"name 'aten::mm.default', got {thing!r}"
     )
 
 
@@ -322,3 +323,44 @@ def test_an_unknown_convention_lists_those_that_are_known(given: Any) -> None:
         convention(given)
     known = ", ".join(CONVENTIONS)
     assert str(caught.value) == f"convention= takes a Registry or one of {known}, got {given!r}"
+
+
+# Rules by name, and what is taken from values
+
+
+def test_a_rule_by_name_is_found_when_the_operator_is_there() -> None:
+    rules = Registry("mine")
+
+    @rules.formula("aten::mul.Tensor", "no_such_library::op.default")
+    def by_name(self: TensorSpec, result: TensorSpec) -> Cost:
+        return Cost(muls=self.numel)
+
+    price = priced(rules, aten.mul.Tensor, torch.ones(2, 3), torch.ones(2, 3))
+    assert (price.state, price.cost.muls) == ("counted", 6)
+    in_place = priced(rules, aten.mul_.Tensor, torch.ones(2, 3), torch.ones(2, 3))
+    assert in_place.cost.muls == 6, "of variants too"
+
+
+@pytest.mark.parametrize("wrong", ["aten.mul.Tensor", "aten::mul", "mul", ""])
+def test_a_name_is_that_of_an_overload(wrong: str) -> None:
+    assert "or its name 'aten::mm.default'" in error_of(
+        lambda: Registry("mine").formula(wrong)(one_mul)
+    )
+
+
+def test_a_rule_may_be_for_one_layout() -> None:
+    rules = Registry("mine")
+    rules.formula(aten.relu.default)(lambda result: Cost(comparisons=result.numel))
+    rules.zero(aten.neg.default)
+    sparse = torch.eye(4).to_sparse()
+    assert priced(rules, aten.relu.default, sparse).state == "uncounted"
+    assert priced(rules, aten.neg.default, sparse).state == "zero"
+    rules.formula(aten.relu.default, layout="sparse")(lambda result: Cost(comparisons=result.nnz))
+    assert priced(rules, aten.relu.default, sparse).cost.comparisons == 4
+    assert priced(rules, aten.relu.default, torch.eye(4)).cost.comparisons == 16
+    assert {(rule.overload, rule.layout) for rule in rules} == {
+        (aten.relu.default, "dense"), (aten.relu.default, "sparse"), (aten.neg.default, "dense"),
+    }  # fmt: skip
+    assert "layout= takes one of dense, sparse, nested" in error_of(
+        lambda: rules.formula(aten.abs.default, layout="csr")(one_mul)
+    )

@@ -28,7 +28,7 @@ from flopdispatch.capture.private import (
 )
 from flopdispatch.capture.recording import Bucket, Recording
 from flopdispatch.capture.scopes import Nowhere, ScopeTracker
-from flopdispatch.registry import TAKERS, taken_from
+from flopdispatch.registry import TAKERS, name_of, taken_from
 
 RAN_EAGERLY = (
     "what torch.compile made ran as the code that it was made of: with a dispatch mode on, torch "
@@ -117,7 +117,7 @@ class RecordingMode(TorchDispatchMode):
         if runs_as == "composite" and self._decomposes(func, args, kwargs, key):
             with self:
                 return run_composite(func, args, kwargs)
-        takes = func in TAKERS
+        takes = name_of(func) in TAKERS
         plain = key is not None
         key = key if plain else careful_call(func, args, kwargs)
         on_meta = plain and not takes and runs_as != "dynamic"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tabulate import tabulate
 
-from flopdispatch.codec import operator_name
 from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import COMPARABLE, Profile, check_depth
+from flopdispatch.registry import name_of
 from flopdispatch.report.rows import SORTS, DisplayRow, display_rows, indented
 from flopdispatch.units import exact, percent, si, some
 
@@ -104,7 +104,7 @@ def footer(profile: Profile) -> list[str]:
     lines.append(f"Convention: {profile.convention}{described}")
     for title, found in (("Uncounted", profile.uncounted), ("Estimated", profile.estimates)):
         if found:
-            calls = ", ".join(f"{operator_name(op)} x{times}" for op, times in found.items())
+            calls = ", ".join(f"{name_of(op)} x{times}" for op, times in found.items())
             lines.append(f"{title}: {calls}")
     if not profile.uncounted:
         lines.append("Uncounted: none")
