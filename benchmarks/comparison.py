@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.zoo import Entry, build, inputs
 from flopdispatch import FlopCounter, Profile
-from flopdispatch.codec import operator_name
 from flopdispatch.counter import run_backward
+from flopdispatch.registry import name_of
 
 EVAL, TRAIN, BACKWARD = RUNS = "eval", "train", "train+backward"
 TRAIN_BATCH = 2  # batch norm refuses to train on one value a channel
@@ -120,7 +120,7 @@ def disagreements(profile: Profile, total: int, convolutions: Convolutions) -> l
     """What is not as it must be between our profile, torch's total and the convolutions."""
     wrong = []
     if profile.uncounted:
-        found = ", ".join(f"{operator_name(op)} x{n}" for op, n in profile.uncounted.items())
+        found = ", ".join(f"{name_of(op)} x{n}" for op, n in profile.uncounted.items())
         wrong.append(f"uncounted: {found}")
     if profile.comparable_flops != total - convolutions.surplus:
         surplus = f" less {convolutions.surplus:,} for groups" if convolutions.surplus else ""

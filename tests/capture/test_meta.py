@@ -21,7 +21,7 @@ from flopdispatch import FlopCounter
 from flopdispatch.capture import calls
 from flopdispatch.capture.calls import CALLS
 from flopdispatch.capture.meta import clear_cache
-from flopdispatch.codec import operator_name
+from flopdispatch.registry import name_of
 from tests.dispatched import Dispatched
 from tests.programs import ConvNet, counted
 from tests.versions import needs_torch
@@ -239,7 +239,7 @@ class Log(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        self.seen.append(operator_name(func))
+        self.seen.append(name_of(func))
         return func(*args, **(kwargs or {}))
 
 

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from flopdispatch import FlopCounter, Profile
-from flopdispatch.codec import operator_name
+from flopdispatch.registry import name_of
 from flopdispatch.spec import TensorSpec
 from tests.programs import counted
 from tests.versions import needs_torch
@@ -36,7 +36,7 @@ def ran(profile: Profile) -> dict[str, int]:
     """How often each operator ran."""
     found: dict[str, int] = {}
     for row in profile.rows:
-        name = operator_name(profile.calls[row.call].overload)
+        name = name_of(profile.calls[row.call].overload)
         found[name] = found.get(name, 0) + row.times
     return found
 
@@ -174,7 +174,7 @@ def test_any_program_runs_as_without_us_and_nothing_is_left_out_in_silence(
             assert before.dtype == after.dtype
     profile = counter.profile
     assert profile.macs == macs
-    assert {operator_name(overload) for overload in profile.uncounted} == uncounted
+    assert {name_of(overload) for overload in profile.uncounted} == uncounted
     assert torch._C._len_torch_dispatch_stack() == 0
 
 

@@ -96,7 +96,7 @@ def test_taking_is_seen_by_no_mode_of_the_user() -> None:
             return func(*args, **(kwargs or {}))
 
     data = torch.tensor([1, 2, 5])
-    with Sees():
+    with Sees():  # type: ignore[no-untyped-call]
         profile = adds(data)
     assert seen == [aten.cumsum.default]
     assert total(profile) == 5
@@ -111,5 +111,5 @@ def test_a_rule_that_takes_is_heeded_though_its_operator_was_counted_before() ->
 
 
 def test_what_a_rule_takes_are_arguments_of_its_operator() -> None:
-    with pytest.raises(Exception, match="asks for 'sizes', which aten.cumsum.default has not"):
+    with pytest.raises(Exception, match="asks for 'sizes', which"):
         rules_that_take(lambda sizes: (1,))
