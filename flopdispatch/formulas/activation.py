@@ -105,6 +105,17 @@ def glu_backward(grad_output: TensorSpec) -> Cost:
     return (SIGMOID + 3 * MUL + ADD) * grad_output.numel
 
 
+@rules.formula(*overloads("glu_backward_jvp.default"))
+def glu_backward_jvp(grad_glu: TensorSpec) -> Cost:
+    """The tangents of ga = g·s and gb = ga·(a − a·s), s = sigmoid(b), from those of g, a and b.
+
+    With c = db − db·s and y = a·s: dga = dg·s + ga·c; dgb = dga·(a − y) + ga·(da − da·s − y·c).
+    Counts: per element of grad_glu, which has half of the result's, the sigmoid, 8 muls and 6
+    adds; ga is given.
+    """
+    return (SIGMOID + 8 * MUL + 6 * ADD) * grad_glu.numel
+
+
 @rules.formula(*overloads("rrelu_with_noise_backward.default"))
 def rrelu_with_noise_backward(training: bool, result: TensorSpec) -> Cost:
     """g·noise in training, else g if x > 0 else slope·g."""

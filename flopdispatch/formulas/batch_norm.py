@@ -54,6 +54,7 @@ def scale_and_shift(c: int, n: int, weight: Tensor, bias: Tensor) -> Cost:
     aten.native_batch_norm.default,
     aten._native_batch_norm_legit.default,
     aten._native_batch_norm_legit_functional.default,
+    *overloads("_native_batch_norm_legit.out"),
     aten.cudnn_batch_norm.default,
     aten.miopen_batch_norm.default,
 )
@@ -83,7 +84,11 @@ def batch_norm_without_running(
 
 
 @rules.formula(
-    *overloads("_batch_norm_with_update.default", "_batch_norm_with_update_functional.default")
+    *overloads(
+        "_batch_norm_with_update.default",
+        "_batch_norm_with_update.out",
+        "_batch_norm_with_update_functional.default",
+    )
 )
 def batch_norm_with_update(
     input: TensorSpec, weight: Tensor, bias: Tensor, running_mean: TensorSpec

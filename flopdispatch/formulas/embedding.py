@@ -9,6 +9,7 @@ import torch
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.folds import combined
+from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.reduction import p_norm
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
@@ -51,11 +52,11 @@ def renorm_bytes(self: TensorSpec, indices: TensorSpec) -> tuple[int, int]:
     return rows + size(indices), rows
 
 
-@rules.formula(
-    aten.embedding_renorm_.default,
-    nbytes=renorm_bytes,
-    estimate="bound: all indices differ and all their rows are longer than max_norm",
-)
+LONG_ROWS = "bound: all indices differ and all their rows are longer than max_norm"
+
+
+@rules.formula(aten.embedding_renorm_.default, nbytes=renorm_bytes, estimate=LONG_ROWS)
+@rules.formula(*overloads("embedding_renorm.default"), estimate=LONG_ROWS)
 def embedding_renorm(self: TensorSpec, indices: TensorSpec, norm_type: float) -> Cost:
     """Rows longer than max_norm are scaled to it.
 

@@ -7,7 +7,6 @@ and then reduced; its gradient per element is scaled by the reduction's factor.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 
@@ -320,59 +319,3 @@ def multilabel_margin_loss_backward(self: TensorSpec) -> Cost:
     """
     rows, targets, pairs = label_pairs(self)
     return Cost(adds=targets + 3 * pairs, divs=rows)
-
-
-# Connectionist temporal classification
-
-CTC = "bound: every step takes all three predecessors (blanks and repeated labels take two)"
-
-
-def lattice(input_lengths: Any, target_lengths: Any, log_alpha: TensorSpec) -> tuple[int, int]:
-    """Positions (t, s) of all samples' lattices, and those that have a predecessor.
-
-    Counts: a sample of T steps and S labels has T·(2·S + 1) positions, (T − 1)·(2·S + 1) of
-    them after the first step. Where the lengths are tensors, `log_alpha` (batch, T, 2·S + 1)
-    holds the longest: a bound.
-    """
-    if isinstance(input_lengths, TensorSpec) or isinstance(target_lengths, TensorSpec):
-        batch, steps, width = log_alpha.shape
-        return batch * steps * width, batch * combined(steps, 1) * width
-    sizes = [(t, 2 * s + 1) for t, s in zip(input_lengths, target_lengths)]
-    return sum(t * w for t, w in sizes), sum(combined(t, 1) * w for t, w in sizes)
-
-
-def recursion(positions: int) -> Cost:
-    """log(exp(a) + exp(b) + exp(c)) + logp, the largest of the three taken out.
-
-    Counts: 2 comparisons, 3 + 2 + 1 + 1 adds, 3 exps and a log per position.
-    """
-    return Cost(comparisons=2 * positions, adds=7 * positions, transcendentals=4 * positions)
-
-
-@rules.formula(aten._ctc_loss.default, aten._ctc_loss.Tensor, estimate=CTC)
-def ctc_loss(input_lengths: Any, target_lengths: Any, result: Pair) -> Cost:
-    """−log of the sum of the last two alphas, after the forward recursion.
-
-    Counts: the recursion at every position after the first step; per sample a comparison, a
-    change of sign, 4 adds, 2 exps and a log.
-    """
-    nll, log_alpha = result
-    _, inner = lattice(input_lengths, target_lengths, log_alpha)
-    n = nll.numel
-    return recursion(inner) + Cost(comparisons=2 * n, adds=4 * n, transcendentals=3 * n)
-
-
-@rules.formula(aten._ctc_loss_backward.default, aten._ctc_loss_backward.Tensor, estimate=CTC)
-def ctc_loss_backward(
-    input_lengths: Any, target_lengths: Any, log_alpha: TensorSpec, result: TensorSpec
-) -> Cost:
-    """(exp(logp) − exp(posterior + nll − logp))·grad, after the backward recursion.
-
-    Counts: the recursion at every position before the last step; alpha + beta of each position
-    gathered into its class by big + log1p(exp(small − big)) (a comparison, 3 adds, 2
-    transcendentals); per element of the result 3 adds, 2 exps and a mul.
-    """
-    positions, inner = lattice(input_lengths, target_lengths, log_alpha)
-    gathered = Cost(comparisons=positions, adds=3 * positions, transcendentals=2 * positions)
-    n = result.numel
-    return recursion(inner) + gathered + Cost(adds=3 * n, transcendentals=2 * n, muls=n)

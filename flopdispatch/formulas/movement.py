@@ -51,6 +51,7 @@ METADATA = """
     profiler::_record_function_exit.default profiler::_record_function_exit._RecordFunction
     _make_dep_token.default _print.default
     _use_cudnn_ctc_loss.default _use_cudnn_ctc_loss.Tensor
+    _use_miopen_ctc_loss.default _use_miopen_ctc_loss.Tensor
     size.default size.int stride.default stride.int storage_offset.default numel.default
     dim.default sym_size.default sym_size.int sym_stride.default sym_stride.int
     sym_storage_offset.default sym_numel.default is_contiguous.default
@@ -75,28 +76,23 @@ ALLOCATION = """
     _efficientzerotensor.default _sparse_coo_tensor_with_dims.default
     _sparse_compressed_tensor_with_dims.default empty.out empty_like.out empty_strided.out
     empty_permuted.out empty_quantized.out new_empty.out new_empty_strided.out
+    _efficientzerotensor.out
 """
 rules.zero(*overloads(*ALLOCATION.split()), nbytes=nothing)
 
-# Creation and fills: the result is written. Ranges and windows count as creation too.
+# Creation and fills: the result is written. Evenly spaced ranges count as creation too.
 CREATION = """
     zeros.default zeros_like.default new_zeros.default ones.default ones_like.default
     new_ones.default full.default full_like.default new_full.default scalar_tensor.default
     zeros.out zeros_like.out new_zeros.out ones.out ones_like.out new_ones.out full.out
     full_like.out new_full.out scalar_tensor.out _new_zeros_with_same_feature_meta.default
     zero.default fill.Scalar arange.default arange.start arange.start_step arange.out
-    arange.start_out range.default range.step range.out linspace.default linspace.out
+    arange.start_out range.default range.step range.out range.out_ linspace.default linspace.out
     linspace.Tensor_Tensor_out linspace.Tensor_Scalar_out linspace.Scalar_Tensor_out
-    linspace.Tensor_Tensor linspace.Tensor_Scalar linspace.Scalar_Tensor logspace.default
-    logspace.Tensor_Tensor_out logspace.Tensor_Scalar_out logspace.Scalar_Tensor_out
-    logspace.out logspace.Tensor_Tensor logspace.Tensor_Scalar logspace.Scalar_Tensor
+    linspace.Tensor_Tensor linspace.Tensor_Scalar linspace.Scalar_Tensor
     eye.default eye.m eye.out eye.m_out tril_indices.default triu_indices.default
     tril_indices.out triu_indices.out fft_fftfreq.default fft_rfftfreq.default
-    bartlett_window.default bartlett_window.periodic blackman_window.default
-    blackman_window.periodic hamming_window.default hamming_window.periodic
-    hamming_window.periodic_alpha hamming_window.periodic_alpha_beta hann_window.default
-    hann_window.periodic kaiser_window.default kaiser_window.periodic kaiser_window.beta
-    from_file.default
+    fft_fftfreq.out fft_rfftfreq.out from_file.default from_file.out
 """
 rules.zero(*overloads(*CREATION.split()), nbytes=writes)
 

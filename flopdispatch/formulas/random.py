@@ -26,6 +26,7 @@ FILLS = """
     log_normal.default random.default random.from random.to
     _philox_uniform.default _philox_normal.default _philox_randint.default
     _fill_mem_eff_dropout_mask_.default
+    _cudnn_init_dropout_state.default _cudnn_init_dropout_state.out
 """
 rules.zero(*overloads(*FILLS.split()), nbytes=writes)
 
@@ -37,7 +38,6 @@ DRAWS = """
     randint_like.Tensor randint_like.Tensor_generator
     randint_like.Tensor_out randint_like.Tensor_generator_out
     _philox_key_split.default _philox_key_fold_in.default _philox_key_fold_in.Tensor
-    _cudnn_init_dropout_state.default
 """
 rules.zero(*overloads(*DRAWS.split()))
 

@@ -74,6 +74,15 @@ def count_nonzero(self: TensorSpec, result: TensorSpec) -> Cost:
     return Cost(int_ops=combined(self.numel, result.numel))
 
 
+@rules.formula(*overloads("hash_tensor.default"), typed=False)
+def hash_tensor(self: TensorSpec, result: TensorSpec) -> Cost:
+    """Exclusive or of the elements' bits.
+
+    Counts: n − m integer operations, whatever the operand's type.
+    """
+    return Cost(int_ops=combined(self.numel, result.numel))
+
+
 # Largest and smallest
 
 
@@ -202,6 +211,7 @@ def linalg_vector_norm(self: TensorSpec, ord: Number, result: TensorSpec) -> Cos
     aten.norm.ScalarOpt_dim,
     aten.norm.ScalarOpt_dim_dtype,
     aten.norm.ScalarOpt_dtype,
+    *overloads("native_norm.default", "native_norm.ScalarOpt_dim_dtype"),
     typed=False,
 )
 def norm(self: TensorSpec, p: Number | None, result: TensorSpec) -> Cost:

@@ -24,11 +24,6 @@ SIGNS = torch.ones(2, 3)
 SCORES, CLASSES, WEIGHTS = torch.rand(4, 5), torch.tensor([0, 3, 1, 4]), torch.rand(5)
 IMAGES, PIXELS = torch.rand(2, 5, 3, 3), torch.zeros(2, 3, 3, dtype=torch.int64)
 LABELS = torch.tensor([[0, 2, -1, 0, 0]])
-# 2 samples of 4 and 3 steps, of 2 and 1 labels among 6: lattices of 4·5 and 3·3 positions,
-# 3·5 and 2·3 of them after the first step
-SPEECH = (torch.rand(4, 2, 6).log_softmax(-1), torch.tensor([[1, 2], [3, 0]]), [4, 3], [2, 1])
-LENGTHS = (torch.tensor([4, 3]), torch.tensor([2, 1]))
-SPEECH_LOSSES = aten._ctc_loss.default(*SPEECH)
 
 # (why, in words; operator; arguments; expected)
 ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
@@ -99,16 +94,6 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
     ("2 bases, 6 pairs of 3 adds, grad/c", aten.multilabel_margin_loss_backward.default,
      (torch.ones(1), torch.rand(1, 5), LABELS, NONE, torch.zeros(1, 5)),
      Cost(adds=2 + 18, divs=1)),
-    ("15 + 6 positions of 2, 7 and 4; 2 samples of 2, 4 and 3", aten._ctc_loss.default, SPEECH,
-     Cost(comparisons=42 + 4, adds=147 + 8, transcendentals=84 + 6)),
-    ("unknown lengths: both samples have 3·5", aten._ctc_loss.Tensor, (*SPEECH[:2], *LENGTHS),
-     Cost(comparisons=60 + 4, adds=210 + 8, transcendentals=120 + 6)),
-    ("21 positions of 2, 7 and 4; 29 of 1, 3 and 2; 48 elements of 3 adds, 2 exps, a mul",
-     aten._ctc_loss_backward.default, (torch.ones(2), *SPEECH, *SPEECH_LOSSES, 0),
-     Cost(comparisons=42 + 29, adds=147 + 87 + 144, transcendentals=84 + 58 + 96, muls=48)),
-    ("unknown lengths: 30 after the first of 40", aten._ctc_loss_backward.Tensor,
-     (torch.ones(2), *SPEECH[:2], *LENGTHS, *SPEECH_LOSSES, 0),
-     Cost(comparisons=60 + 40, adds=210 + 120 + 144, transcendentals=120 + 80 + 96, muls=48)),
 ]  # fmt: skip
 
 
@@ -368,37 +353,7 @@ def test_other_numbers_of_targets_are_bounded() -> None:
         assert tally.cost.flops <= bound.flops
 
 
-@given(steps=st.lists(st.integers(3, 5), min_size=1, max_size=3), data=st.data())
-def test_ctc_is_the_recursion_over_each_lattice(steps: list[int], data: st.DataObject) -> None:
-    classes, longest = 4, max(steps)
-    labels = [
-        data.draw(st.lists(st.integers(1, classes - 1), min_size=1, max_size=2, unique=True))
-        for _ in steps
-    ]
-    x = torch.randn(longest, len(steps), classes, dtype=f64).log_softmax(-1)
-    targets = torch.tensor([[*label, *[0] * (2 - len(label))] for label in labels])
-    lattices = [[0, *(s for y in label for s in (y, 0))] for label in labels]
-    forward = (x, targets, steps, [len(label) for label in labels])
-    value, log_alpha = aten._ctc_loss.default(*forward)
-    tally = Tally()
-    ours = [loops.ctc(tally, x[:t, b], lattices[b]) for b, t in enumerate(steps)]
-    torch.testing.assert_close(torch.tensor([loss.value for loss in ours], dtype=f64), value)
-    assert cost(aten._ctc_loss.default, *forward) == tally.cost
-
-    tally, grad = Tally(), torch.rand(len(steps), dtype=f64)
-    args = (grad, *forward, value, log_alpha, 0)
-    gradient = aten._ctc_loss_backward.default(*args)
-    for b in range(len(steps)):
-        t = steps[b]
-        ours_b = loops.ctc_gradient(tally, x[:t, b], lattices[b], grad[b].item())
-        torch.testing.assert_close(ours_b, gradient[:t, b])
-    missing = sum(longest - t for t in steps) * classes  # the result has its padding, too
-    padded = Cost(adds=3 * missing, transcendentals=2 * missing, muls=missing)
-    assert cost(aten._ctc_loss_backward.default, *args) == tally.cost + padded
-
-
 def test_bounds_are_marked() -> None:
-    assert "bound" in price(aten._ctc_loss.default, *SPEECH).estimate
     op = aten.multilabel_margin_loss_forward.default
     assert "bound" in price(op, torch.rand(1, 5), LABELS, NONE).estimate
     assert price(aten.mse_loss.default, X, Y, NONE).estimate == ""
