@@ -13,7 +13,9 @@ FAMILIES = (
     "matmul_scaled",
     "convolution",
     "attention",
+    "attention_packed",
     "attention_layers",
+    "control_flow",
     "normalization",
     "batch_norm",
     "softmax",
@@ -33,7 +35,13 @@ FAMILIES = (
     "windows",
     "composite_out",
     "random",
+    "statistics",
+    "prims",
     "rnn",
+    "fft",
+    "linalg",
+    "linalg_solve",
+    "linalg_spectral",
     "optimizer",
 )
 

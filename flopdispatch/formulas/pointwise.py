@@ -115,7 +115,7 @@ SPECIAL_FUNCTIONS = """
     erf.default erfc.default erfinv.default special_erfcx.default
     special_ndtri.default special_log_ndtr.default
     lgamma.default digamma.default polygamma.default polygamma_.default
-    igamma.default igammac.default _standard_gamma_grad.default _dirichlet_grad.default
+    igamma.default igammac.default
     special_zeta.default special_zeta.self_scalar special_zeta.other_scalar
     i0.default special_i0e.default special_i1.default special_i1e.default
     special_airy_ai.default special_spherical_bessel_j0.default
