@@ -1,6 +1,8 @@
 """Layers around attention that a kernel runs whole: what they do operator by operator.
 
 Letters: b batch, s queries, t keys, m embedding size, f size of the feed-forward layer.
+
+A nested batch costs what its sequences do, each by itself, though a kernel may pad them.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas.attention import Tensor, attend
+from flopdispatch.formulas.attention import Tensor, attend, paired
 from flopdispatch.formulas.folds import folds
 from flopdispatch.formulas.normalization import layer_norm_rows
 from flopdispatch.formulas.operators import overloads
@@ -18,17 +20,22 @@ from flopdispatch.spec import TensorSpec
 aten = torch.ops.aten
 rules = Registry("attention")
 
-NESTED = "a nested batch is taken as a single sequence"
+UNKNOWN_PARTS = "a nested batch of unknown sizes is taken as a single sequence"
 
 
-def is_nested_query(query: TensorSpec) -> bool:
-    """Whether the batch is nested: its elements stand in a row."""
-    return query.ndim == 1
+def is_unknown(batch: TensorSpec) -> bool:
+    """Whether a batch is nested, its elements in a row, and the sizes inside aren't known."""
+    return batch.ndim == 1 and batch.parts is None
 
 
-def is_nested_src(src: TensorSpec) -> bool:
-    """Whether the batch is nested: its elements stand in a row."""
-    return src.ndim == 1
+def is_unknown_query(query: TensorSpec) -> bool:
+    """`is_unknown`."""
+    return is_unknown(query)
+
+
+def is_unknown_src(src: TensorSpec) -> bool:
+    """`is_unknown`."""
+    return is_unknown(src)
 
 
 @rules.formula(*overloads("_transform_bias_rescale_qkv.default"))
@@ -41,11 +48,16 @@ def transform_bias_rescale_qkv(qkv: TensorSpec) -> Cost:
     return Cost(adds=qkv.numel, muls=qkv.numel // 3)
 
 
-def positions(tensor: TensorSpec, m: int) -> tuple[int, int]:
-    """(b, s) of (b, s, m); a nested tensor's shape is unknown, so it is one long sequence."""
-    if tensor.ndim == 1:
-        return 1, tensor.numel // m
-    return tensor.shape[0], tensor.shape[1]
+def lengths(batch: TensorSpec, m: int) -> list[int]:
+    """The positions of each sequence of (b, s, m), or of a nested batch of (s, m).
+
+    Those of a nested batch whose sizes aren't known are one long sequence.
+    """
+    if batch.parts is not None:
+        return [s for s, _ in batch.parts]
+    if batch.ndim == 1:
+        return [batch.numel // m]
+    return batch.shape[0] * [batch.shape[1]]
 
 
 def linear(outputs: int, terms: int) -> Cost:
@@ -59,17 +71,17 @@ def multi_head(query: TensorSpec, key: TensorSpec, m: int, heads: int, mask: Ten
     Counts: 4 linear layers of m·m weights with a bias, 2 at the queries and 2 at the keys, and
     `attend`.
     """
-    (b, s), (_, t) = positions(query, m), positions(key, m)
-    d = m // heads
+    queries, keys, d = lengths(query, m), lengths(key, m), m // heads
+    seeing, pairs = paired(queries, keys)
     return (
-        2 * linear(b * s * m, m)
-        + 2 * linear(b * t * m, m)
-        + attend(b * heads * s, t, (d, d), bias=mask)
+        2 * linear(sum(queries) * m, m)
+        + 2 * linear(sum(keys) * m, m)
+        + attend(heads * seeing, heads * pairs, (d, d), bias=mask)
     )
 
 
 @rules.formula(
-    aten._native_multi_head_attention.default, estimate=NESTED, estimated_if=is_nested_query
+    aten._native_multi_head_attention.default, estimate=UNKNOWN_PARTS, estimated_if=is_unknown_query
 )
 def native_multi_head_attention(
     query: TensorSpec,
@@ -89,15 +101,15 @@ def native_multi_head_attention(
     """
     cost = multi_head(query, key, embed_dim, num_head, mask)
     if need_weights and average_attn_weights:
-        (b, s), (_, t) = positions(query, embed_dim), positions(key, embed_dim)
-        cost += Cost(adds=folds(b * s * t, num_head), divs=b * s * t)
+        _, pairs = paired(lengths(query, embed_dim), lengths(key, embed_dim))
+        cost += Cost(adds=folds(pairs, num_head), divs=pairs)
     return cost
 
 
 @rules.formula(
     *overloads("_triton_multi_head_attention.default"),
-    estimate=NESTED,
-    estimated_if=is_nested_query,
+    estimate=UNKNOWN_PARTS,
+    estimated_if=is_unknown_query,
 )
 def triton_multi_head_attention(
     query: TensorSpec, key: TensorSpec, embed_dim: int, num_head: int, mask: Tensor
@@ -107,7 +119,7 @@ def triton_multi_head_attention(
 
 
 @rules.formula(
-    aten._transformer_encoder_layer_fwd.default, estimate=NESTED, estimated_if=is_nested_src
+    aten._transformer_encoder_layer_fwd.default, estimate=UNKNOWN_PARTS, estimated_if=is_unknown_src
 )
 def transformer_encoder_layer(
     src: TensorSpec,
@@ -125,9 +137,8 @@ def transformer_encoder_layer(
     norms with weight and bias.
     Example: (2, 10, 16), 4 heads, f = 32: 26,880 + 2·20·16·32 = 47,360 MACs.
     """
-    b, s = positions(src, embed_dim)
-    m, f = embed_dim, ffn_weight_1.shape[0]
-    hidden = b * s * f
+    rows, m, f = sum(lengths(src, embed_dim)), embed_dim, ffn_weight_1.shape[0]
+    hidden = rows * f
     active = (
         Cost(muls=3 * hidden, adds=hidden, transcendentals=hidden)
         if use_gelu
@@ -137,7 +148,7 @@ def transformer_encoder_layer(
         multi_head(src, src, m, num_heads, mask)
         + linear(hidden, m)
         + active
-        + linear(b * s * m, f)
-        + Cost(adds=2 * b * s * m)
-        + 2 * layer_norm_rows(b * s, m, weighted=True, biased=True)
+        + linear(rows * m, f)
+        + Cost(adds=2 * rows * m)
+        + 2 * layer_norm_rows(rows, m, weighted=True, biased=True)
     )
