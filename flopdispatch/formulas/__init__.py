@@ -43,6 +43,8 @@ FAMILIES = (
     "linalg_solve",
     "linalg_spectral",
     "optimizer",
+    "collectives",
+    "internals",
 )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import prod
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas import pointwise, reduction
+from flopdispatch.formulas import fft, linalg_spectral, pointwise, reduction
 from flopdispatch.formulas.bytes_moved import nothing, takes, writes
 from flopdispatch.formulas.folds import folds
 from flopdispatch.formulas.movement import copy_bytes
@@ -118,6 +118,33 @@ def var(inp: TensorSpec, result: TensorSpec) -> Cost:
 def xor_sum(inp: TensorSpec, result: TensorSpec) -> Cost:
     """Exclusive or over some or all dimensions: n − m operations on bits."""
     return reduction.hash_tensor(inp, result)
+
+
+# Transforms and singular values
+
+
+@rules.formula(*prims("fft_c2c"), family="fft", typed=False)
+def fft_c2c(self: TensorSpec, dim: fft.Dims) -> Cost:
+    """Complex transform, not scaled."""
+    return fft.fft_c2c(self, dim, fft.UNSCALED)
+
+
+@rules.formula(*prims("fft_r2c"), family="fft", typed=False)
+def fft_r2c(self: TensorSpec, dim: fft.Dims) -> Cost:
+    """Transform of real points, not scaled."""
+    return fft.fft_r2c(self, dim, fft.UNSCALED)
+
+
+@rules.formula(*prims("fft_c2r"), family="fft", typed=False)
+def fft_c2r(dim: fft.Dims, result: TensorSpec) -> Cost:
+    """Transform to real points, not scaled."""
+    return fft.fft_c2r(dim, fft.UNSCALED, result)
+
+
+@rules.formula(*prims("svd"), family=linalg_spectral.rules.name, estimate=linalg_spectral.ITERATION)
+def svd(A: TensorSpec, full_matrices: bool) -> Cost:  # noqa: N803  the schema's
+    """Singular values and vectors."""
+    return linalg_spectral.linalg_svd(A, full_matrices, True)
 
 
 # Declared zeros
