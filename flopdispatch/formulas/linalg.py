@@ -148,12 +148,11 @@ def linalg_ldl_factor_ex(self: TensorSpec) -> Cost:
 def reflectors(k: int, m: int) -> Cost:
     """v and τ of k reflectors that annihilate columns of m, m − 1, ... elements.
 
-    Counts: a column of c: c − 1 squares summed and a root, its norm with the first element (2
-    muls, an add, a root), that element's sign, τ (an add, a div), and the scale of v (an add, a
-    div, c − 1 muls): 2c muls, c + 1 adds, 2 divs and 2 roots.
+    Counts: a column of c: its norm (c muls, c − 1 adds, a root), its first element's sign, τ (an
+    add, a div), and the scale of v (an add, a div) on all but its leading 1 (c − 1 muls).
     """
     column = steps(k, m)
-    return Cost(muls=2 * column, adds=column + k, divs=2 * k, transcendentals=2 * k, comparisons=k)
+    return Cost(muls=2 * column - k, adds=column + k, divs=2 * k, transcendentals=k, comparisons=k)
 
 
 def reflections(k: int, m: int, n: int) -> Cost:
@@ -193,9 +192,10 @@ def ormqr_of(m: int, n: int, k: int) -> Cost:
 def geqrf(self: TensorSpec) -> Cost:
     """R and the reflectors of Q.
 
-    Counts: m ≥ n: 2mn² − 2n³/3 + mn + n² + 8n/3 FLOPs and 2n roots.
-    Source: LAPACK Working Note 41, GEQRF, which counts roots as multiplications: 14n/3.
-    Example: (2, 1) has 4 muls, 3 adds, 2 divs, 2 roots and a sign.
+    Counts: m ≥ n: 2mn² − 2n³/3 + mn + n² + 5n/3 FLOPs, n roots and n signs.
+    Source: LAPACK Working Note 41, GEQRF, which has 14n/3: it counts the root as a
+    multiplication, and a second root and product, of a norm in two parts.
+    Example: (2, 1) has 3 muls, 3 adds, 2 divs, a root and a sign.
     """
     b, m, n = matrices(self)
     return geqrf_of(m, n) * b

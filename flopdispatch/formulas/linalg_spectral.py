@@ -1,6 +1,6 @@
 """Linear algebra: eigenvalues, singular values and functions of a matrix.
 
-All are estimates: how many iterations such an algorithm takes depends on the matrix. The numbers
+Values are estimates: how many iterations such an algorithm takes depends on the matrix. The numbers
 are Golub & Van Loan's (Matrix Computations, 4th edition), of FLOPs to the highest order, taken as
 muls and adds in equal parts; Working Note 41 has none for them. What follows an iteration, such
 as a product of its vectors, is exact.
@@ -9,6 +9,10 @@ Letters: b matrices, m rows, n columns, k = min(m, n).
 """
 
 from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from typing import NamedTuple
 
 import torch
 
@@ -22,7 +26,6 @@ aten = torch.ops.aten
 rules = Registry("linalg")
 
 ITERATION = "order of magnitude: how soon an iteration converges depends on the matrix"
-DEGREE = "order of magnitude: degree 18, no squaring; both depend on the matrix's norm"
 
 
 def in_equal_parts(flops: int) -> Cost:
@@ -136,7 +139,11 @@ def linalg_pinv(self: TensorSpec, hermitian: bool) -> Cost:
 
 
 @rules.formula(
-    *overloads("linalg_polar.default", "_native::linalg_polar_native_2.default"),
+    *overloads(
+        "linalg_polar.default",
+        "_native::linalg_polar_native_2.default",
+        "_native::linalg_polar_out_native_3.default",
+    ),
     estimate=ITERATION,
 )
 def linalg_polar(A: TensorSpec) -> Cost:  # noqa: N803
@@ -158,19 +165,74 @@ def linalg_matrix_sqrth(self: TensorSpec) -> Cost:
     return (eigh_of(n) + Cost(macs=n**3, muls=n * n, transcendentals=n)) * b
 
 
-@rules.formula(aten.linalg_matrix_exp.default, estimate=DEGREE)
-def linalg_matrix_exp(self: TensorSpec) -> Cost:
-    """The exponential of a matrix, by its Taylor polynomial.
+class Polynomial(NamedTuple):
+    """One that approximates an exponential: products of matrices, and work on each element.
 
-    Counts: degree 18: A², A³, A⁶ and two products of 5 combinations of these, of A and of 1:
-    5n³ MACs, 25n² MACs for the combinations and 3n² adds. Matrices of small norm take fewer
-    products (0, 1, 2, 3 or 4), of large norm a squaring more for each doubling of the norm.
+    It is near enough up to a 1-norm, in single and in double precision; the last one takes any
+    matrix, halved as often as need be.
+    """
+
+    products: int
+    each: Cost
+    single: float
+    double: float
+
+
+POLYNOMIALS = (
+    # degree 1: 1 + A; 2: 1 + A + A²/2
+    Polynomial(0, Cost(adds=1), 1.192092800768788e-07, 2.220446049250313e-16),
+    Polynomial(1, Cost(adds=2, divs=1), 5.978858893805233e-04, 2.580956802971767e-08),
+    # 4 and 8: combinations of so many matrices
+    Polynomial(2, Cost(macs=3 + 4), 5.116619363445086e-02, 3.397168839976962e-04),
+    Polynomial(3, Cost(macs=2 + 2 + 4 + 5), 5.800524627688768e-01, 4.991228871115323e-02),
+    # 12: 4 combinations of 1, A, A² and A³; 18: 5 of these and A⁶, the matrix divided first
+    Polynomial(4, Cost(macs=16, adds=3), 1.461661507209034e00, 2.996158913811580e-01),
+    Polynomial(5, Cost(macs=25, adds=3, divs=1), 3.010066362817634e00, 1.090863719290036e00),
+)
+
+
+def polynomials(self: torch.Tensor) -> tuple[int, ...]:
+    """How many of a batch's matrices take each polynomial, and how many squarings follow."""
+    single = self.dtype in (torch.float32, torch.complex64)
+    limits = [p.single if single else p.double for p in POLYNOMIALS]
+    counts, squarings = [0] * len(limits), 0
+    for norm in self.abs().sum(-2).amax(-1).flatten().tolist():
+        counts[bisect_left(limits[:-1], norm)] += 1
+        if norm > limits[-1]:
+            squarings += math.ceil(math.log2(norm / limits[-1]))
+    return (*counts, squarings)
+
+
+def is_unknown(taken: tuple[int, ...] | None) -> bool:
+    """Whether a call ran without data."""
+    return taken is None
+
+
+@rules.formula(
+    aten.linalg_matrix_exp.default,
+    takes=polynomials,
+    estimate="a matrix without data is taken to need degree 18 and no squaring",
+    estimated_if=is_unknown,
+)
+def linalg_matrix_exp(self: TensorSpec, taken: tuple[int, ...] | None) -> Cost:
+    """The exponential of a matrix, by a Taylor polynomial of a degree that its norm asks for.
+
+    Counts: per matrix 0 to 5 products of n³ MACs for the degrees 1, 2, 4, 8, 12 and 18, their
+    combinations, and a product for each time that the norm was halved. 1x1 is an exp.
     Ignores: the norm, n² − n adds, n² magnitudes and n − 1 comparisons.
-    Source: Bader, Blanes & Casas, Computing the matrix exponential with an optimized Taylor
-    polynomial approximation, 2019: degrees 1, 2, 4, 8, 12 and 18.
+    Source: Bader, Blanes & Casas, Computing the Matrix Exponential with an Optimized Taylor
+    Polynomial Approximation, 2019.
+    Example: 4x4 of zeros is 1 + A, 16 adds; of norm 1 in single precision degree 12: 4·64 + 16·16
+    MACs and 3·16 adds.
     """
     b, n, _ = matrices(self)
-    return Cost(macs=5 * n**3 + 25 * n * n, adds=3 * n * n) * b
+    if n == 1:
+        return Cost(transcendentals=b)
+    *counts, squarings = taken if taken is not None else (0, 0, 0, 0, 0, b, 0)
+    chosen = list(zip(counts, POLYNOMIALS))
+    products = sum(count * p.products for count, p in chosen) + squarings
+    each = sum([count * p.each for count, p in chosen], Cost())
+    return Cost(macs=products * n**3) + each * (n * n)
 
 
 @rules.formula(aten._compute_linear_combination.default)
