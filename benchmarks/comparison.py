@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.zoo import Entry, build, inputs
 from flopdispatch import FlopCounter, Profile
 from flopdispatch.counter import run_backward
-from flopdispatch.registry import name_of
+from flopdispatch.rules import name_of
 
 EVAL, TRAIN, BACKWARD = RUNS = "eval", "train", "train+backward"
 TRAIN_BATCH = 2  # batch norm refuses to train on one value a channel

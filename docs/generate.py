@@ -10,7 +10,8 @@ from importlib import import_module
 from pathlib import Path
 
 from flopdispatch.formulas import FAMILIES
-from flopdispatch.registry import Registry, Rule, name_of
+from flopdispatch.registry import Registry
+from flopdispatch.rules import Rule, name_of
 
 PAGE = Path(__file__).with_name("formulas.md")
 

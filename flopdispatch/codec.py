@@ -10,7 +10,7 @@ import torch
 from flopdispatch.capture.keys import ByText
 from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
-from flopdispatch.registry import Price, name_of
+from flopdispatch.rules import Price, name_of
 from flopdispatch.spec import OpCall, TensorSpec
 
 

@@ -25,7 +25,8 @@ from flopdispatch.errors import (
 )
 from flopdispatch.inputs import differentiable, inputs_on, state_on
 from flopdispatch.profile import Profile, check_depth
-from flopdispatch.registry import Registry, name_of
+from flopdispatch.registry import Registry
+from flopdispatch.rules import name_of
 from flopdispatch.units import some
 
 Counter = TypeVar("Counter", bound="FlopCounter")

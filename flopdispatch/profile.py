@@ -16,7 +16,8 @@ from flopdispatch.capture.recording import PHASES, ModuleRecord, Recording
 from flopdispatch.conventions import convention
 from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
-from flopdispatch.registry import UNCOUNTED, Price, Registry
+from flopdispatch.registry import Registry
+from flopdispatch.rules import UNCOUNTED, Price
 from flopdispatch.spec import OpCall
 
 FORMAT = "flopdispatch-profile/1"

@@ -9,8 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -19,15 +18,25 @@ import torch
 from flopdispatch.cost import Cost
 from flopdispatch.errors import FormulaError, RegistryError
 from flopdispatch.promotion import compute_dtype
+from flopdispatch.rules import (
+    COUNTED,
+    DECOMPOSED,
+    DENSE,
+    LAYOUTS,
+    NESTED,
+    SPARSE,
+    TAKERS,
+    UNCOUNTED,
+    Explanation,
+    Price,
+    Rule,
+    Traffic,
+    name_of,
+    parameters,
+)
 from flopdispatch.spec import OpCall, signature
 from flopdispatch.traffic import traffic
 from flopdispatch.variants import element_twin, elements, functional_twin, inputs
-
-COUNTED, ZERO, UNCOUNTED = "counted", "zero", "uncounted"
-DENSE, SPARSE, NESTED = LAYOUTS = "dense", "sparse", "nested"
-
-# What any registry's rules take from an operator's arguments when it runs, for all to price.
-TAKERS: dict[str, Callable[..., tuple[int, ...]]] = {}
 
 _OPERATORS = torch._ops.OpOverload | torch._ops.HigherOrderOperator
 _NAME = re.compile(r"\w+::\w+\.\w+|higher_order::\w+")
@@ -36,49 +45,6 @@ _NOTHING = Cost()
 _UNSOUGHT: Any = object()  # in place of a rule that hasn't been looked for
 
 Formula = TypeVar("Formula", bound=Callable[..., Cost])
-Traffic = Callable[..., tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What is known of one overload.
-
-    `formula` is None for a declared zero. `estimate` says in words what is estimated, and
-    is empty where the count is exact; `estimated_if` tells which calls it holds for, None for
-    all. `typed` is False where the formula counts real operations whatever the dtype. `nbytes`
-    overrides the generic bytes read and written. `layout` is that of the operands: "dense",
-    "sparse" if any is sparse, "nested" if any is nested in strided layout. `takes` is given the
-    real arguments that it names when an operator runs whose cost lies in values, and returns what
-    the formula must know of them as `taken`: a few integers. Where there are no values (meta), or
-    reading them fails, `taken` is None.
-    """
-
-    overload: Any  # or its name
-    family: str
-    formula: Callable[..., Cost] | None = None
-    estimate: str = ""
-    estimated_if: Callable[..., bool] | None = None
-    typed: bool = True
-    nbytes: Traffic | None = None
-    layout: str = DENSE
-    takes: Callable[..., tuple[int, ...]] | None = None
-
-    @property
-    def state(self) -> str:
-        """`"counted"` or `"zero"`."""
-        return ZERO if self.formula is None else COUNTED
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What one call costs, and why: its rule's family and state, and the compute dtype."""
-
-    cost: Cost
-    family: str
-    state: str
-    dtype: torch.dtype | None
-    estimate: str = ""
-    error: str = ""  # of the rule's formula: its call is uncounted
 
 
 class Known(Protocol):
@@ -242,6 +208,28 @@ class Registry:
             self._found[overload, layout] = found
         return found
 
+    def explain(self, overload: Any) -> Explanation:
+        """What this registry says of any overload; `print` it to read the formula's text.
+
+        Example: `default_registry().explain(torch.ops.aten.add_.Tensor)` says that it is counted
+        as `aten::add.Tensor`, in the family `pointwise`.
+        """
+        rule, stands_for = self.rule(overload), None
+        if rule is None:
+            twin = element_twin(overload)
+            rule = self.rule(twin) if twin is not None else None
+        layouts = [layout for layout in LAYOUTS if self.rule(overload, layout) is not None]
+        if rule is None and layouts:
+            rule = self.rule(overload, layouts[0])
+        if rule is None:
+            decomposes = getattr(overload, "_can_decompose", lambda: False)()
+            return Explanation(overload, DECOMPOSED if decomposes else UNCOUNTED)
+        if name_of(rule.overload) != name_of(overload):
+            stands_for = rule.overload
+        text = inspect.getdoc(rule.formula) or "" if rule.formula is not None else ""
+        about = rule.state, rule.family, stands_for, rule.estimate, tuple(layouts), text
+        return Explanation(overload, *about)
+
     def _own(self, overload: Any, layout: str) -> Rule | None:
         found = self._ruled(overload, layout)
         if found is None and layout != DENSE:
@@ -335,35 +323,9 @@ def _apply(function: Callable[..., Any], call: OpCall) -> Any:
     values = call.arguments()
     values["result"], values["taken"] = call.result, call.taken
     try:
-        return function(**{name: values.get(name) for name in _parameters(function)})
+        return function(**{name: values.get(name) for name in parameters(function)})
     except Exception as error:
         raise FormulaError(
             f"the formula of {call.overload} raised {type(error).__name__}: {error}; "
             f"its arguments were {call.args} {dict(call.kwargs)}, its result {call.result}"
         ) from error
-
-
-def taken_from(overload: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
-    """What a rule takes from the real arguments of a call; None where nothing can be taken."""
-    names, defaults = signature(overload)
-    values = dict(zip(names, defaults)) | dict(zip(names, args)) | kwargs
-    takes = TAKERS[name_of(overload)]
-    try:
-        return tuple(map(int, takes(**{name: values[name] for name in _parameters(takes)})))
-    except Exception:  # no data, or none that may be read now
-        return None
-
-
-@cache
-def name_of(overload: Any) -> str:
-    """`aten::mm.default`, `higher_order::cond`; a name as it is."""
-    if isinstance(overload, str):
-        return overload
-    if isinstance(overload, torch._ops.OpOverload):
-        return f"{overload._schema.name}.{overload._overloadname}"
-    return f"higher_order::{getattr(overload, '__name__', str(overload))}"
-
-
-@cache
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(inspect.signature(function).parameters)

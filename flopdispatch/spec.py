@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -105,10 +106,20 @@ class OpCall:
 
 @cache
 def signature(overload: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    """The names of an overload's arguments and their defaults (None where there is none)."""
-    schema = getattr(overload, "_schema", None)  # higher-order operators have none
-    arguments = schema.arguments if schema is not None else ()
-    return tuple(a.name for a in arguments), tuple(a.default_value for a in arguments)
+    """The names of an overload's arguments and their defaults (None where there is none).
+
+    A higher-order operator has no schema: they are those of its Python method.
+    """
+    schema = getattr(overload, "_schema", None)
+    if schema is not None:
+        arguments = schema.arguments
+        return tuple(a.name for a in arguments), tuple(a.default_value for a in arguments)
+    found = inspect.signature(type(overload).__call__).parameters.values()
+    known = [p for p in found if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+    none = inspect.Parameter.empty
+    return tuple(p.name for p in known), tuple(
+        None if p.default is none else p.default for p in known
+    )
 
 
 def tensors(value: Any) -> list[TensorSpec]:

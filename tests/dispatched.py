@@ -9,7 +9,7 @@ from typing import Any
 from flopdispatch.cost import Cost
 from flopdispatch.counter import FlopCounter
 from flopdispatch.errors import UncountedOperatorWarning
-from flopdispatch.registry import Price
+from flopdispatch.rules import Price
 
 
 class Dispatched(FlopCounter):

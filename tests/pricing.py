@@ -9,7 +9,7 @@ from flopdispatch.capture.keys import key_of, value_of
 from flopdispatch.cost import FIELDS, Cost
 from flopdispatch.formulas import default_registry
 from flopdispatch.formulas.operators import overloads
-from flopdispatch.registry import Price
+from flopdispatch.rules import Price
 from flopdispatch.spec import OpCall
 
 

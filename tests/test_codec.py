@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flopdispatch import ArgumentError, Cost, TensorSpec, codec, spec
 from flopdispatch.capture.keys import ByText
-from flopdispatch.registry import Price, name_of
+from flopdispatch.rules import Price, name_of
 from flopdispatch.spec import OpCall
 
 aten = torch.ops.aten

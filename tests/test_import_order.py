@@ -22,6 +22,7 @@ ORDER = (
     "variants",
     "traffic",
     "promotion",
+    "rules",
     "registry",
     "formulas",
     "conventions",

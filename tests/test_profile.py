@@ -16,7 +16,8 @@ from torch import nn
 from flopdispatch import ArgumentError, Cost, Profile, ScopeNode, TensorSpec, default_registry
 from flopdispatch.capture.recording import ModuleRecord
 from flopdispatch.profile import FORMAT, Row, walk
-from flopdispatch.registry import Price, Registry
+from flopdispatch.registry import Registry
+from flopdispatch.rules import Price
 from flopdispatch.spec import OpCall, spec
 from tests.programs import Attention, ConvNet, Parents, counted
 

@@ -20,7 +20,7 @@ from flopdispatch import (
 )
 from flopdispatch.conventions import CONVENTIONS, convention
 from flopdispatch.promotion import compute_dtype, promoted
-from flopdispatch.registry import Price
+from flopdispatch.rules import Price
 from flopdispatch.spec import OpCall, spec
 from tests.pricing import call_of
 
@@ -138,9 +138,9 @@ def test_an_overlay_of_an_overlay_falls_through() -> None:
 
 def test_a_rule_added_late_is_found() -> None:
     rules = default_registry().overlay("mine")
-    assert rules.rule(torch.ops.higher_order.cond) is None
-    rules.zero(torch.ops.higher_order.cond)
-    found = rules.rule(torch.ops.higher_order.cond)
+    assert rules.rule(torch.ops.higher_order.out_dtype) is None
+    rules.zero(torch.ops.higher_order.out_dtype)
+    found = rules.rule(torch.ops.higher_order.out_dtype)
     assert found is not None
     assert found.state == "zero"
 
@@ -364,3 +364,42 @@ def test_a_rule_may_be_for_one_layout() -> None:
     assert "layout= takes one of dense, sparse, nested" in error_of(
         lambda: rules.formula(aten.abs.default, layout="csr")(one_mul)
     )
+
+
+# What a registry says of an operator
+
+
+@pytest.mark.parametrize(
+    ("overload", "state", "family", "stands_for"),
+    [
+        (aten.mm.default, "counted", "matmul", None),
+        (aten.add_.Tensor, "counted", "pointwise", aten.add.Tensor),
+        (aten._foreach_add_.List, "counted", "pointwise", aten.add.Tensor),
+        (aten.view.default, "zero", "movement", None),
+        (aten.matmul.default, "decomposed", "", None),
+        (torch.ops.higher_order.cond, "zero", "control_flow", None),
+    ],
+)
+def test_a_registry_explains_an_operator(
+    overload: Any, state: str, family: str, stands_for: Any
+) -> None:
+    found = default_registry().explain(overload)
+    assert (found.state, found.family, found.stands_for) == (state, family, stands_for)
+    assert found.overload is overload
+
+
+def test_an_explanation_reads_as_text() -> None:
+    rules = Registry("mine")
+
+    @rules.formula(aten.mul.Tensor, estimate="half")
+    def product(result: TensorSpec) -> Cost:
+        """One mul per output."""
+        return Cost(muls=result.numel)
+
+    assert str(rules.explain(aten.mul_.Tensor)) == (
+        "aten::mul_.Tensor: counted in mine, as aten::mul.Tensor (estimate: half)\n\n"
+        "One mul per output."
+    )
+    assert str(rules.explain(aten.sin.default)) == "aten::sin.default: uncounted"
+    rules.formula(aten.sin.default, layout="sparse")(product)
+    assert rules.explain(aten.sin.default).layouts == ("sparse",)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flopdispatch import Cost, Registry
-from flopdispatch.registry import Price
+from flopdispatch.rules import Price
 from flopdispatch.spec import TensorSpec, signature
 from flopdispatch.variants import element_twin, elements, functional_twin, is_out
 from tests.pricing import call_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from flopdispatch.capture.calls import CALLS, DECOMPOSED, Call, forget_takers, remember
 from flopdispatch.capture.keys import careful_call, plain_call, result_key
@@ -21,6 +21,7 @@ from flopdispatch.capture.private import (
     higher_order_runs,
     is_composite,
     is_deterministic,
+    is_fake,
     is_jagged,
     kernel_of,
     run_composite,
@@ -28,7 +29,7 @@ from flopdispatch.capture.private import (
 )
 from flopdispatch.capture.recording import Bucket, Recording
 from flopdispatch.capture.scopes import Nowhere, ScopeTracker
-from flopdispatch.registry import TAKERS, name_of, taken_from
+from flopdispatch.rules import TAKERS, name_of, taken_from
 
 RAN_EAGERLY = (
     "what torch.compile made ran as the code that it was made of: with a dispatch mode on, torch "
@@ -117,6 +118,8 @@ class RecordingMode(TorchDispatchMode):
         if runs_as == "composite" and self._decomposes(func, args, kwargs, key):
             with self:
                 return run_composite(func, args, kwargs)
+        if runs_as == "higher order":
+            return self._run_bodies(func, args, kwargs)
         takes = name_of(func) in TAKERS
         plain = key is not None
         key = key if plain else careful_call(func, args, kwargs)
@@ -142,6 +145,33 @@ class RecordingMode(TorchDispatchMode):
             if on_meta and call.answer is None:
                 call.answer = answer or answer_for(func, args, kwargs, key, out)
             remember(known, call)
+        self._first(self.tracker.present(), call)
+        return out
+
+    def _run_bodies(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a higher-order operator as it runs without us, and what it calls with us."""
+
+        def counted(value: Any) -> Any:
+            if not callable(value) or isinstance(value, type | torch._ops.OperatorBase):
+                return value
+            # A graph is no module of the user's that would have a row.
+            run = value.forward if isinstance(value, torch.fx.GraphModule) else value
+
+            def body(*inner: Any, **named: Any) -> Any:
+                with self:
+                    return run(*inner, **named)
+
+            return body
+
+        key = careful_call(func, args, kwargs)
+        if any(is_fake(type(tensor)) for tensor in _tensors((args, kwargs))):
+            self.recording.assume(
+                f"{name_of(func)} ran on tensors without data: what it calls is counted as often "
+                "as torch called it to know the result's sizes"
+            )
+        inside, named = tree_map(counted, (args, kwargs))
+        out = func(*inside, **named)
+        call = Call(func, key[2 : 2 + len(args)], key[3 + len(args) :], result_key(out))
         self._first(self.tracker.present(), call)
         return out
 
@@ -174,7 +204,7 @@ QUERIES = frozenset({
 @cache
 def _how_it_runs(func: Any) -> str:
     if not isinstance(func, torch._ops.OpOverload):
-        return "whole"  # a higher-order operator
+        return "higher order"
     if func._schema.name in QUERIES:
         return "query"
     if func.namespace == "profiler":

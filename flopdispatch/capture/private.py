@@ -278,8 +278,17 @@ def run_composite(overload: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 def is_jagged(kind: type) -> bool:
     """Whether tensors of this class are ragged, their sizes known to the tensors inside only."""
-    module = sys.modules.get("torch.nested._internal.nested_tensor")  # not loaded before use
-    return module is not None and issubclass(kind, getattr(module, "NestedTensor", ()))
+    return _is_a(kind, "torch.nested._internal.nested_tensor", "NestedTensor")
+
+
+def is_fake(kind: type) -> bool:
+    """Whether tensors of this class have sizes and no data, whatever device they say."""
+    return _is_a(kind, "torch._subclasses.fake_tensor", "FakeTensor")
+
+
+def _is_a(kind: type, where: str, name: str) -> bool:
+    module = sys.modules.get(where)  # not loaded before use
+    return module is not None and issubclass(kind, getattr(module, name, ()))
 
 
 # While it is entered, operators run without asking a dispatch mode or a tensor subclass.

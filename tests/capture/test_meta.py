@@ -21,7 +21,7 @@ from flopdispatch import FlopCounter
 from flopdispatch.capture import calls
 from flopdispatch.capture.calls import CALLS
 from flopdispatch.capture.meta import clear_cache
-from flopdispatch.registry import name_of
+from flopdispatch.rules import name_of
 from tests.dispatched import Dispatched
 from tests.programs import ConvNet, counted
 from tests.versions import needs_torch

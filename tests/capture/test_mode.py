@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from flopdispatch import FlopCounter, Profile
-from flopdispatch.registry import name_of
+from flopdispatch.rules import name_of
 from flopdispatch.spec import TensorSpec
 from tests.programs import counted
 from tests.versions import needs_torch

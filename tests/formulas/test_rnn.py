@@ -11,7 +11,7 @@ from flopdispatch.cost import Cost
 from flopdispatch.formulas import default_registry
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.rnn import rules
-from flopdispatch.registry import Price
+from flopdispatch.rules import Price
 from flopdispatch.spec import OpCall, TensorSpec, signature, spec
 from tests import oracles_rnn as loop
 from tests.dispatched import Dispatched
