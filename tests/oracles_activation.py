@@ -219,5 +219,14 @@ def glu_jvp(y: Scalar, b: Scalar, da: Scalar, db: Scalar) -> Scalar:
     return da * s + y * (db - s * db)
 
 
+def glu_backward_jvp(
+    ga: Scalar, g: Scalar, a: Scalar, b: Scalar, dg: Scalar, da: Scalar, db: Scalar
+) -> tuple[Scalar, Scalar]:
+    s = sigmoid(b)
+    c, y = db - db * s, a * s
+    dga = dg * s + ga * c
+    return dga, dga * (a - y) + ga * (da - da * s - y * c)
+
+
 def masked(x: Scalar, mask: Scalar, factor: float) -> Scalar:
     return x * mask * factor

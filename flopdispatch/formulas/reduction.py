@@ -211,12 +211,25 @@ def linalg_vector_norm(self: TensorSpec, ord: Number, result: TensorSpec) -> Cos
     aten.norm.ScalarOpt_dim,
     aten.norm.ScalarOpt_dim_dtype,
     aten.norm.ScalarOpt_dtype,
-    *overloads("native_norm.default", "native_norm.ScalarOpt_dim_dtype"),
     typed=False,
 )
 def norm(self: TensorSpec, p: Number | None, result: TensorSpec) -> Cost:
     """The p-norm, as `linalg_vector_norm`."""
     return p_norm(self.numel, result.numel, p, self.dtype.is_complex)
+
+
+@rules.formula(
+    *overloads("native_norm.default", "native_norm.ScalarOpt_dim_dtype"),
+    layout="sparse",
+    typed=False,
+)
+def native_norm(self: TensorSpec, p: Number | None, result: TensorSpec) -> Cost:
+    """The p-norm of what a sparse tensor stores, over all dimensions.
+
+    Counts: those of `p_norm` for the elements stored.
+    Ignores: the sums of elements stored twice.
+    """
+    return p_norm(self.nnz or 0, result.numel, p, self.dtype.is_complex)
 
 
 @rules.formula(*overloads("linalg__powsum.default"), typed=False)

@@ -136,6 +136,12 @@ ROWS = [
         (G, PAIR, PAIR, 0),
         Cost(comparisons=6, transcendentals=6, adds=18, divs=6, muls=18),
     ),
+    (
+        "sigmoid; db·s, a·s, dg·s, ga·c, ·(a−y), da·s, y·c, ga·; −, +, −, −, −, +: 6 times",
+        "glu_backward_jvp.default",
+        (PAIR, G, PAIR, G, PAIR, 0),
+        Cost(comparisons=6, transcendentals=6, adds=6 + 36, divs=6, muls=48),
+    ),
     ("·mask ·scale", "native_dropout.default", (X, 0.5, True), Cost(muls=12)),
     ("train=None drops out too", "native_dropout.default", (X, 0.5, None), Cost(muls=12)),
     ("a copy in eval", "native_dropout.default", (X, 0.5, False), Cost()),
@@ -321,13 +327,19 @@ def test_an_activation_is_its_textbook_expression(case: Case) -> None:
 def test_glu_and_its_gradients_are_their_textbook_expressions(
     rows: int, columns: int, dim: int
 ) -> None:
-    a, b, g, da, db = torch.randn(5, rows, columns, dtype=torch.float64)
+    a, b, g, da, db, dg = torch.randn(6, rows, columns, dtype=torch.float64)
     x, dx = torch.cat([a, b], dim), torch.cat([da, db], dim)
-    y = aten.glu.default(x, dim)
+    y, grad_x = aten.glu.default(x, dim), aten.glu_backward.default(g, x, dim)
     cases: list[tuple[Any, tuple[Any, ...], Expression, tuple[torch.Tensor, ...]]] = [
         (aten.glu.default, (x, dim), textbook.glu, (a, b)),
         (aten.glu_backward.default, (g, x, dim), textbook.glu_backward, (g, a, b)),
         (aten.glu_jvp.default, (y, x, dx, dim), textbook.glu_jvp, (y, b, da, db)),
+        (
+            aten.glu_backward_jvp.default,
+            (grad_x, g, x, dg, dx, dim),
+            textbook.glu_backward_jvp,
+            (grad_x.narrow(dim, 0, a.shape[dim]), g, a, b, dg, da, db),
+        ),
     ]
     for op, args, expression, operands in cases:
         tally = Tally()

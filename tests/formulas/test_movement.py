@@ -108,11 +108,11 @@ BYTES: list[tuple[str, Any, tuple[Any, ...], int, int]] = [
     ("4 integers", aten.arange.start, (1, 5), 0, 32),
     ("2 integers", aten.arange.start_step, (1, 5, 2), 0, 16),
     ("5 numbers", aten.linspace.default, (0, 1, 5), 0, 20),
-    ("5 numbers", aten.logspace.default, (0, 1, 5), 0, 20),
     ("3 by 3", aten.eye.default, (3,), 0, 36),
     ("6 pairs", aten.tril_indices.default, (3, 3), 0, 96),
     ("3 pairs", aten.triu_indices.default, (3, 3, 1), 0, 48),
-    ("5 numbers", aten.hann_window.default, (5,), 0, 20),
+    ("5 numbers", aten.fft_fftfreq.default, (5,), 0, 20),
+    ("3 numbers", aten.fft_rfftfreq.default, (5,), 0, 12),
     # copies and casts
     ("twice as wide", aten._to_copy.default, (X,), 24, 24),
     ("read and written", aten.clone.default, (X,), 24, 24),
