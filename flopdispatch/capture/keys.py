@@ -131,7 +131,7 @@ def _tensor_key(value: torch.Tensor) -> Key:
         shape: Any = torch.Size(value.shape)
     except Exception:  # nested, in strided layout: its elements in a row
         shape, stride = torch.Size((value.numel(),)), (1,)
-        more = (None, shapes_inside(value))
+        more = (None, shapes_inside(value)) if value.is_nested else ()
     if not all(type(size) is int for size in (*shape, *(stride or ()))):
         shape, stride = _hints(shape), stride and tuple(_hints(stride))
     if value.layout in SPARSE:

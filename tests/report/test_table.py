@@ -180,11 +180,15 @@ def test_phases_are_shown_when_there_are_several() -> None:
 
 @pytest.mark.filterwarnings("ignore::flopdispatch.UncountedOperatorWarning")
 def test_uncounted_operators_are_named_with_their_calls() -> None:
-    def run() -> None:
-        for _ in range(2):
-            torch.cond(torch.tensor(True), lambda a: a + 1, lambda a: a - 1, (torch.ones(2),))
+    with torch.library._scoped_library("table_test", "FRAGMENT") as library:
+        library.define("twice(Tensor x) -> Tensor")
+        library.impl("twice", lambda x: x * 2, "CompositeExplicitAutograd")
 
-    assert footer(counted(run))["Uncounted"] == "higher_order::cond x2"
+        def run() -> None:
+            for _ in range(2):
+                torch.ops.table_test.twice(torch.ones(2))
+
+        assert footer(counted(run))["Uncounted"] == "table_test::twice.default x2"
 
 
 def test_estimates_and_assumptions_are_listed() -> None:
