@@ -39,6 +39,7 @@ FAMILIES = (
     "prims",
     "rnn",
     "sparse",
+    "sparse_entries",
     "sparse_elements",
     "fft",
     "linalg",
