@@ -218,6 +218,20 @@ def norm(self: TensorSpec, p: Number | None, result: TensorSpec) -> Cost:
     return p_norm(self.numel, result.numel, p, self.dtype.is_complex)
 
 
+@rules.formula(
+    *overloads("native_norm.default", "native_norm.ScalarOpt_dim_dtype"),
+    layout="sparse",
+    typed=False,
+)
+def native_norm(self: TensorSpec, p: Number | None, result: TensorSpec) -> Cost:
+    """The p-norm of what a sparse tensor stores, over all dimensions.
+
+    Counts: those of `p_norm` for the elements stored.
+    Ignores: the sums of elements stored twice.
+    """
+    return p_norm(self.nnz or 0, result.numel, p, self.dtype.is_complex)
+
+
 @rules.formula(*overloads("linalg__powsum.default"), typed=False)
 def linalg_powsum(self: TensorSpec, ord: Number, result: TensorSpec) -> Cost:
     """Sum of |x|^ord over some or all dimensions: a norm before its root."""

@@ -20,6 +20,7 @@ f64 = torch.float64
 
 X = torch.ones(2, 3, 4)
 IMAGINARY = torch.ones(2, 3, dtype=torch.complex64)
+DIAGONAL = torch.eye(3).to_sparse()
 
 # (why, in words; operator; arguments; expected)
 ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
@@ -91,6 +92,10 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
      Cost(muls=24, adds=18, transcendentals=6)),
     ("24 absolute values", aten.norm.ScalarOpt_dim, (X, 1, [2]), Cost(comparisons=24, adds=18)),
     ("of 6 complex", aten.norm.Scalar, (IMAGINARY,), Cost(muls=12, adds=11, transcendentals=1)),
+    ("3 squares are stored", aten.native_norm.default, (DIAGONAL,),
+     Cost(muls=3, adds=2, transcendentals=1)),
+    ("3 absolute values", aten.native_norm.ScalarOpt_dim_dtype, (DIAGONAL, 1, [], False, None),
+     Cost(comparisons=3, adds=2)),
     ("of 4 and of 6", aten._foreach_norm.Scalar, ([torch.ones(4), torch.ones(2, 3)],),
      Cost(muls=4 + 6, adds=3 + 5, transcendentals=2)),
     ("of 4 and of 6", aten._foreach_norm.Scalar, ([torch.ones(4), torch.ones(2, 3)], 1),
