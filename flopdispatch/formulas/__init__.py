@@ -41,6 +41,7 @@ FAMILIES = (
     "sparse",
     "sparse_entries",
     "sparse_elements",
+    "nested",
     "fft",
     "linalg",
     "linalg_solve",

@@ -266,7 +266,7 @@ def sparse_mm_reduce_backward(
     return each * sum(output_mask)
 
 
-# Triangular systems
+# Systems of equations
 
 
 @rules.formula(*overloads("triangular_solve.default"), layout="sparse")
@@ -284,3 +284,25 @@ def triangular_solve(
     m, n = self.shape[-2:]
     solved = m * n
     return Cost(macs=combined(elements(A), m) * n, divs=0 if unitriangular else solved)
+
+
+@rules.formula(
+    *overloads("_spsolve.default"),
+    layout="sparse",
+    estimate="entries are taken to be spread evenly, and factors to have none more than the matrix",
+)
+def spsolve(
+    A: TensorSpec,  # noqa: N803
+    B: TensorSpec,  # noqa: N803
+) -> Cost:
+    """The solution of A·X = B by factors L·U of A.
+
+    Shapes: A (m, m), B (m) or (m, n).
+    Counts: a row of c = nnz/m elements meets half of them in half of the rows below: m·(c/2)² MACs
+    and nnz/2 divisions; then for each column of X a MAC per element beside the diagonal, and m
+    divisions.
+    """
+    m, nnz = A.shape[0], elements(A)
+    columns = B.numel // max(m, 1)
+    macs = nnz * nnz // (4 * max(m, 1)) + combined(nnz, m) * columns
+    return Cost(macs=macs, divs=nnz // 2 + m * columns)
