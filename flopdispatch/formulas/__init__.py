@@ -41,6 +41,7 @@ FAMILIES = (
     "sparse",
     "sparse_entries",
     "sparse_elements",
+    "sparse_quantized",
     "nested",
     "fft",
     "linalg",
