@@ -10,7 +10,7 @@ import torch._inductor.inductor_prims
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.prims import rules
-from flopdispatch.registry import name_of
+from flopdispatch.rules import name_of
 from flopdispatch.spec import signature, spec
 from tests.pricing import cost, cost_of_specs, price
 
@@ -170,7 +170,8 @@ def test_hand_arithmetic(
 def test_zeros_and_their_bytes(
     why: str, name: str, args: tuple[Any, ...], options: dict[str, Any], read: int, written: int
 ) -> None:
-    priced = price(overload_of(name), *args, **options)
+    known, _ = signature(overload_of(name))  # older torch takes fewer
+    priced = price(overload_of(name), *args, **{k: v for k, v in options.items() if k in known})
     assert priced.state == "zero"
     assert priced.cost == Cost(bytes_read=read, bytes_written=written), why
 

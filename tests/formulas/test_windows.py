@@ -19,7 +19,9 @@ aten = torch.ops.aten
 f64 = torch.float64
 ONE, FOUR = torch.tensor(1.0), torch.tensor(4.0)
 
-bessel_i0 = function(lambda x: torch.special.i0(torch.tensor(x, dtype=f64)).item())
+
+def bessel_i0(x: float) -> float:
+    return float(torch.special.i0(torch.tensor(x, dtype=f64)))
 
 
 def triangle(k: Scalar, n: int) -> Scalar:
@@ -38,11 +40,11 @@ def blackman(k: Scalar, n: int) -> Scalar:
 
 
 def kaiser(beta: float) -> Callable[[Scalar, int], Scalar]:
-    total = torch.special.i0(torch.tensor(beta, dtype=f64)).item()
+    total = bessel_i0(beta)
 
     def window(k: Scalar, n: int) -> Scalar:
         w = k * (2 / (n - 1)) - 1
-        return bessel_i0((1 - w * w).apply("sqrt") * beta) * (1 / total)
+        return function(bessel_i0)((1 - w * w).apply("sqrt") * beta) * (1 / total)
 
     return window
 
