@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -22,14 +23,16 @@ from flopdispatch.capture.private import (
     is_composite,
     is_deterministic,
     is_fake,
-    is_jagged,
+    is_wrapper,
     kernel_of,
+    parts_of,
     run_composite,
     without_dispatch,
 )
 from flopdispatch.capture.recording import Bucket, Recording
 from flopdispatch.capture.scopes import Nowhere, ScopeTracker
 from flopdispatch.rules import TAKERS, name_of, taken_from
+from flopdispatch.traffic import is_view
 
 RAN_EAGERLY = (
     "what torch.compile made ran as the code that it was made of: with a dispatch mode on, torch "
@@ -106,8 +109,11 @@ class RecordingMode(TorchDispatchMode):
 
     def _unknown(self, func: Any, types: Any, args: Any, kwargs: Any, key: Any) -> Any:
         """A call that isn't plain, or hasn't run before, or doesn't count as one."""
-        if any(map(is_jagged, types)):
-            return NotImplemented  # its sizes are inside: it runs, and its operators come here
+        if any(map(is_wrapper, types)):
+            # Inside of a view there is nothing to count, and an older torch detaches what comes
+            # out of an operator under a mode: without end, as that is a view too.
+            with nullcontext() if is_view(func._schema) else Inside(self, args, kwargs):
+                return func(*args, **kwargs)
         runs_as = _how_it_runs(func)
         if runs_as == "query":
             return func(*args, **kwargs)
@@ -189,6 +195,42 @@ class RecordingMode(TorchDispatchMode):
         if key is not None:
             remember(key, DECOMPOSED)
         return True
+
+
+class Inside(TorchDispatchMode):
+    """In place of a mode while an operator runs on tensors that are made of others.
+
+    The operators on these are the mode's. Those on tensors without data, where there are data
+    inside, are torch's own planning (how a DTensor is sharded), no part of the program.
+    """
+
+    supports_higher_order_operators = True
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __init__(self, mode: RecordingMode, args: Any, kwargs: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.mode = mode
+        self.began = False
+        inside = [part for tensor in _tensors((args, kwargs)) for part in parts_of(tensor)]
+        self.planning = not any(map(_has_no_data, inside))
+
+    @hidden_from_compiler
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if not self.began:  # the operator itself: its tensors know how to run it
+            self.began = True
+            return NotImplemented
+        if self.planning and any(map(_has_no_data, _tensors((args, kwargs)))):
+            return func(*args, **(kwargs or {}))
+        return self.mode.__torch_dispatch__(func, types, args, kwargs)
+
+
+def _has_no_data(tensor: torch.Tensor) -> bool:
+    return tensor.is_meta or is_fake(type(tensor))
 
 
 # Questions about a tensor's metadata, asked through the mode by subclasses such as FakeTensor

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
@@ -276,19 +276,28 @@ def run_composite(overload: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     return overload._op_dk(_COMPOSITE, *args, **kwargs)
 
 
-def is_jagged(kind: type) -> bool:
-    """Whether tensors of this class are ragged, their sizes known to the tensors inside only."""
-    return _is_a(kind, "torch.nested._internal.nested_tensor", "NestedTensor")
+@cache
+def is_wrapper(kind: type) -> bool:
+    """Whether tensors of this class are made of others, on which their operators really run.
+
+    Jagged tensors, DTensors, quantized weights: they can be taken apart, as torch.compile does.
+    """
+    return hasattr(kind, "__tensor_flatten__") and hasattr(kind, "__tensor_unflatten__")
+
+
+def parts_of(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors that a wrapper is made of; none of any other tensor."""
+    if not is_wrapper(type(tensor)):
+        return []
+    names: Any = tensor.__tensor_flatten__()[0]  # type: ignore[attr-defined]
+    parts = [getattr(tensor, name) for name in names]
+    return [part for part in parts if isinstance(part, torch.Tensor)]
 
 
 def is_fake(kind: type) -> bool:
     """Whether tensors of this class have sizes and no data, whatever device they say."""
-    return _is_a(kind, "torch._subclasses.fake_tensor", "FakeTensor")
-
-
-def _is_a(kind: type, where: str, name: str) -> bool:
-    module = sys.modules.get(where)  # not loaded before use
-    return module is not None and issubclass(kind, getattr(module, name, ()))
+    module = sys.modules.get("torch._subclasses.fake_tensor")  # not loaded before use
+    return module is not None and issubclass(kind, getattr(module, "FakeTensor", ()))
 
 
 # While it is entered, operators run without asking a dispatch mode or a tensor subclass.

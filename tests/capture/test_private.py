@@ -104,10 +104,12 @@ def test_a_composite_operator_is_told_from_one_with_a_kernel() -> None:
     assert private.has_own_kernel(aten.mm.default, x)
 
 
-def test_a_jagged_tensor_is_known_by_its_class() -> None:
+def test_a_wrapper_is_known_by_its_class() -> None:
     ragged = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)
-    assert private.is_jagged(type(ragged))
-    assert not private.is_jagged(torch.Tensor)
+    assert private.is_wrapper(type(ragged))
+    assert sorted(part.numel() for part in private.parts_of(ragged))[-1] == 5
+    assert not private.is_wrapper(torch.Tensor)
+    assert private.parts_of(torch.ones(2)) == []
 
 
 def test_the_block_is_left_as_torch_compile_had_it() -> None:
