@@ -74,7 +74,7 @@ def quantize_dynamic(self: TensorSpec) -> Cost:
     return dynamically_quantized(self.numel)
 
 
-@rules.formula(*overloads("dequantize.self"))
+@rules.formula(*overloads("dequantize.self"), typed=False)
 def dequantize(self: TensorSpec) -> Cost:
     """Integers to numbers; a half-precision number is a cast.
 
@@ -83,7 +83,7 @@ def dequantize(self: TensorSpec) -> Cost:
     return Cost() if self.dtype.is_floating_point else DEQUANTIZE * self.numel
 
 
-@rules.formula(*overloads("dequantize.tensors", "dequantize.tensors_out"))
+@rules.formula(*overloads("dequantize.tensors", "dequantize.tensors_out"), typed=False)
 def dequantize_all(tensors: Sequence[TensorSpec]) -> Cost:
     """Several tensors: as `dequantize`."""
     return sum((dequantize(t) for t in tensors), Cost())

@@ -20,6 +20,7 @@ from flopdispatch.formulas.quantized import INT_MAC
 from flopdispatch.formulas.rnn import CELL, GRU, LSTM, RELU, TANH, dropped, rows_of
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 rules = Registry("rnn")
 
@@ -42,7 +43,27 @@ def cell(mode: int, input: TensorSpec, hidden: int, b_ih: TensorSpec) -> Cost:
     return products + CELL[mode] * (batch * hidden)
 
 
-@rules.formula(*overloads("quantized::quantized_lstm_cell_dynamic.default"), typed=False)
+def cell_bytes(
+    input: TensorSpec, hx: Any, b_ih: TensorSpec, b_hh: TensorSpec, result: Any
+) -> tuple[int, int]:
+    """Everything once, and both weights of 8-bit integers."""
+    hidden = (hx if isinstance(hx, TensorSpec) else hx[0]).shape[-1]
+    weights = b_ih.numel * (input.shape[-1] + hidden)
+    return size(input, hx, b_ih, b_hh) + weights, size(result)
+
+
+def lstm_cell_bytes(
+    input: TensorSpec, hx: Any, bias_ih: TensorSpec, bias_hh: TensorSpec, result: Any
+) -> tuple[int, int]:
+    """The same, by an LSTM's names."""
+    return cell_bytes(input, hx, bias_ih, bias_hh, result)
+
+
+@rules.formula(
+    *overloads("quantized::quantized_lstm_cell_dynamic.default"),
+    typed=False,
+    nbytes=lstm_cell_bytes,
+)
 def lstm_cell(input: TensorSpec, hx: Sequence[TensorSpec], bias_ih: TensorSpec) -> Cost:
     """An LSTM cell with quantized weights.
 
@@ -52,19 +73,25 @@ def lstm_cell(input: TensorSpec, hx: Sequence[TensorSpec], bias_ih: TensorSpec) 
     return cell(LSTM, input, hx[0].shape[-1], bias_ih)
 
 
-@rules.formula(*overloads("quantized::quantized_gru_cell_dynamic.default"), typed=False)
+@rules.formula(
+    *overloads("quantized::quantized_gru_cell_dynamic.default"), typed=False, nbytes=cell_bytes
+)
 def gru_cell(input: TensorSpec, hx: TensorSpec, b_ih: TensorSpec) -> Cost:
     """A GRU cell with quantized weights: as `lstm_cell`, b_ih (3·h,)."""
     return cell(GRU, input, hx.shape[-1], b_ih)
 
 
-@rules.formula(*overloads("quantized::quantized_rnn_relu_cell_dynamic.default"), typed=False)
+@rules.formula(
+    *overloads("quantized::quantized_rnn_relu_cell_dynamic.default"), typed=False, nbytes=cell_bytes
+)
 def relu_cell(input: TensorSpec, hx: TensorSpec, b_ih: TensorSpec) -> Cost:
     """A plain cell with ReLU and quantized weights: as `lstm_cell`, b_ih (h,)."""
     return cell(RELU, input, hx.shape[-1], b_ih)
 
 
-@rules.formula(*overloads("quantized::quantized_rnn_tanh_cell_dynamic.default"), typed=False)
+@rules.formula(
+    *overloads("quantized::quantized_rnn_tanh_cell_dynamic.default"), typed=False, nbytes=cell_bytes
+)
 def tanh_cell(input: TensorSpec, hx: TensorSpec, b_ih: TensorSpec) -> Cost:
     """A plain cell with tanh and quantized weights: as `lstm_cell`, b_ih (h,)."""
     return cell(TANH, input, hx.shape[-1], b_ih)
@@ -101,10 +128,10 @@ def layers(
     gates = GATES[mode] * hidden
     cost = CELL[mode] * (rows * hidden * num_layers * directions)
     for layer in range(num_layers):
-        width = input.shape[-1] if layer == 0 else hidden * directions
+        width = hidden * directions if layer else input.shape[-1]
         if half:
-            both = half_product(gates, width + hidden, rows, has_biases)
-            both += Cost(adds=gates * rows if has_biases else 0)
+            both = half_product(gates, width, rows, has_biases)
+            both += half_product(gates, hidden, rows, has_biases)
         else:
             both = dynamic_product(gates, width, rows, bias=has_biases)
             both += dynamic_product(gates, hidden, rows, groups=steps, bias=has_biases)
@@ -112,12 +139,91 @@ def layers(
     return cost + dropped(result[0].numel, num_layers, dropout, train)
 
 
+def layers_bytes(
+    mode: int,
+    input: TensorSpec,
+    hx: Any,
+    has_biases: bool,
+    num_layers: int,
+    bidirectional: bool,
+    result: Any,
+    half: bool = False,
+) -> tuple[int, int]:
+    """Everything once, and the packed weights with biases of floats."""
+    hidden = (hx if isinstance(hx, TensorSpec) else hx[0]).shape[-1]
+    directions, itemsize = 2 if bidirectional else 1, 2 if half else 1
+    gates = GATES[mode] * hidden
+    widths = input.shape[-1] + hidden * directions * (num_layers - 1)
+    weights = gates * directions * (widths + hidden * num_layers)
+    biases = 2 * gates * directions * num_layers if has_biases else 0
+    return size(input, hx) + weights * itemsize + 4 * biases, size(result)
+
+
+def lstm_bytes(
+    input: TensorSpec,
+    hx: Tensors,
+    has_biases: bool,
+    num_layers: int,
+    bidirectional: bool,
+    dtype: torch.dtype | None,
+    result: Any,
+) -> tuple[int, int]:
+    """`layers_bytes` of an LSTM."""
+    half = dtype is torch.float16
+    return layers_bytes(LSTM, input, hx, has_biases, num_layers, bidirectional, result, half)
+
+
+def packed_lstm_bytes(
+    data: TensorSpec,
+    batch_sizes: TensorSpec,
+    hx: Tensors,
+    has_biases: bool,
+    num_layers: int,
+    bidirectional: bool,
+    dtype: torch.dtype | None,
+    result: Any,
+) -> tuple[int, int]:
+    """The same, of a packed sequence."""
+    read, written = lstm_bytes(data, hx, has_biases, num_layers, bidirectional, dtype, result)
+    return read + size(batch_sizes), written
+
+
+def gru_bytes(
+    input: TensorSpec,
+    hx: TensorSpec,
+    has_biases: bool,
+    num_layers: int,
+    bidirectional: bool,
+    result: Any,
+) -> tuple[int, int]:
+    """`layers_bytes` of a GRU."""
+    return layers_bytes(GRU, input, hx, has_biases, num_layers, bidirectional, result)
+
+
+def packed_gru_bytes(
+    data: TensorSpec,
+    batch_sizes: TensorSpec,
+    hx: TensorSpec,
+    has_biases: bool,
+    num_layers: int,
+    bidirectional: bool,
+    result: Any,
+) -> tuple[int, int]:
+    """The same, of a packed sequence."""
+    read, written = gru_bytes(data, hx, has_biases, num_layers, bidirectional, result)
+    return read + size(batch_sizes), written
+
+
 def steps_of(input: TensorSpec, batch_first: bool) -> int:
     """How many steps an input has, of which none is packed."""
     return input.shape[1 if batch_first else 0]
 
 
-@rules.formula(*overloads("quantized_lstm.input", "quantized_lstm.input_legacy"), typed=False)
+@rules.formula(
+    *overloads("quantized_lstm.input", "quantized_lstm.input_legacy"),
+    typed=False,
+    nbytes=lstm_bytes,
+)
 def lstm(
     *,
     input: TensorSpec,
@@ -146,7 +252,11 @@ def lstm(
     )  # fmt: skip
 
 
-@rules.formula(*overloads("quantized_lstm.data", "quantized_lstm.data_legacy"), typed=False)
+@rules.formula(
+    *overloads("quantized_lstm.data", "quantized_lstm.data_legacy"),
+    typed=False,
+    nbytes=packed_lstm_bytes,
+)
 def packed_lstm(
     *,
     data: TensorSpec,
@@ -168,7 +278,9 @@ def packed_lstm(
     )  # fmt: skip
 
 
-@rules.formula(*overloads("quantized_gru.input", "quantized_gru.input_legacy"), typed=False)
+@rules.formula(
+    *overloads("quantized_gru.input", "quantized_gru.input_legacy"), typed=False, nbytes=gru_bytes
+)
 def gru(
     *,
     input: TensorSpec,
@@ -192,7 +304,11 @@ def gru(
     )  # fmt: skip
 
 
-@rules.formula(*overloads("quantized_gru.data", "quantized_gru.data_legacy"), typed=False)
+@rules.formula(
+    *overloads("quantized_gru.data", "quantized_gru.data_legacy"),
+    typed=False,
+    nbytes=packed_gru_bytes,
+)
 def packed_gru(
     *,
     data: TensorSpec,
