@@ -1,0 +1,372 @@
+"""Sparse products and operators on entries, against loops over the entries."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flopdispatch.cost import Cost
+from flopdispatch.formulas import default_registry, sparse, sparse_entries, sparse_quantized
+from flopdispatch.formulas.operators import overloads
+from flopdispatch.rules import TAKERS, Price, name_of, taken_from
+from flopdispatch.spec import OpCall, TensorSpec
+from tests import oracles_sparse as loops
+from tests.oracles import Tally
+from tests.pricing import call_of
+
+aten = torch.ops.aten
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse")
+
+COO, CSR, CSC = torch.sparse_coo, torch.sparse_csr, torch.sparse_csc
+f64 = torch.float64
+
+
+def ran(overload: Any, *args: Any, **kwargs: Any) -> tuple[Any, Price]:
+    """What an operator gives, and its price with what is taken from the arguments."""
+    before = call_of(overload, args, kwargs, None)
+    taken = taken_from(overload, args, kwargs) if name_of(overload) in TAKERS else None
+    out = overload(*args, **kwargs)
+    result = call_of(overload, (), {}, out).result
+    return out, default_registry().price(replace(before, result=result, taken=taken))
+
+
+def cost(overload: Any, *args: Any, **kwargs: Any) -> Cost:
+    """The operations of a call that must be counted."""
+    price = ran(overload, *args, **kwargs)[1]
+    assert price.state != "uncounted", price.error
+    return price.cost.moving(0, 0)
+
+
+# (2, 3): entries at 0,0 0,2 1,1; (3, 3): entries at 0,1 1,1 2,0 2,2.
+A = torch.tensor([[1.0, 0.0, 2.0], [0.0, 3.0, 0.0]])
+B = torch.tensor([[0.0, 1.0, 0.0], [0.0, 2.0, 0.0], [3.0, 0.0, 4.0]])
+DENSE = torch.rand(3, 5)
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Sparse")  # CSR is in beta state
+    COO_A, COO_B, CSR_A, CSR_B = A.to_sparse(), B.to_sparse(), A.to_sparse_csr(), B.to_sparse_csr()
+    CSR_C = (A @ B).to_sparse_csr()
+    UPPER = torch.tensor([[1.0, 2.0], [0.0, 4.0]]).to_sparse_csr()
+    TWICE = torch.sparse_coo_tensor(torch.tensor([[0, 1, 0, 2, 0]]), torch.rand(5), (4,))
+SOFT = aten._sparse_softmax.default(COO_A, 1, False)
+REDUCED = aten._sparse_mm_reduce_impl.default(CSR_A, DENSE, "sum")
+BOTH = [True, True]
+
+
+def s(*shape: int, nnz: int | None = None) -> TensorSpec:
+    return TensorSpec(shape, nnz=nnz)
+
+
+# (why, in words; operator; arguments; expected)
+ROWS: list[tuple[str, str, tuple[Any, ...], Cost]] = [
+    ("3 entries by rows of 5", "mm.default", (COO_A, DENSE), Cost(macs=15)),
+    ("4 columns of 2 by 3 entries", "mm.default", (torch.rand(4, 2), CSR_A), Cost(macs=12)),
+    ("3 entries in 2 matrices by rows of 5", "bmm.default",
+     (torch.stack([A, 0 * A]).to_sparse(), torch.rand(2, 3, 5)), Cost(macs=15)),
+    ("3 entries", "mv.default", (COO_A, torch.rand(3)), Cost(macs=3)),
+    ("0,0 meets 0,1; 0,2 meets 2,0 and 2,2; 1,1 meets 1,1",
+     "_sparse_sparse_matmul.default", (COO_A, COO_B), Cost(macs=4)),
+    ("3 entries by rows of 5, kept as rows", "hspmm.default", (COO_A, DENSE), Cost(macs=15)),
+    ("15 and the sum with 10", "addmm.default", (torch.rand(2, 5), COO_A, DENSE),
+     Cost(macs=15, adds=10)),
+    ("4 pairs, added to 4 stored", "_sparse_addmm.default", (CSR_C, CSR_A, CSR_B),
+     Cost(macs=4, adds=4)),
+    ("3 and the sum with 2", "addmv.default", (torch.rand(2), CSR_A, torch.rand(3)),
+     Cost(macs=3, adds=2)),
+    ("3 by rows of 5; side by side with 2", "sspaddmm.out",
+     (torch.ones(2, 5).tril().to_sparse(), COO_A, DENSE), Cost(macs=15)),
+    ("3 sums of 4, 3 adds", "sparse_sampled_addmm.default",
+     (CSR_A, torch.rand(2, 4), torch.rand(4, 3)), Cost(macs=12, adds=3)),
+    ("3 entries by rows of 5, 10 divided", "_sparse_mm_reduce_impl.default",
+     (CSR_A, DENSE, "mean"), Cost(macs=15, divs=10)),
+    ("15 products, all but 10 compared", "_sparse_mm_reduce_impl.default",
+     (CSR_A, DENSE, "amax"), Cost(muls=15, comparisons=5)),
+    ("3 by rows of 5, for both", "_sparse_mm_reduce_impl_backward.default",
+     (CSR_A, torch.rand(2, 5), DENSE, "sum", REDUCED[1], BOTH), Cost(macs=30)),
+    ("2 rows of 3: one beside the diagonal, 6 divisions", "triangular_solve.default",
+     (torch.rand(2, 3), UPPER), Cost(macs=3, divs=6)),
+    ("rows of 2 and of 1", "_sparse_softmax.default", (COO_A, 1, False),
+     Cost(comparisons=1, adds=3 + 1, transcendentals=3, divs=3)),
+    ("columns of 1", "_sparse_softmax.default", (COO_A, 0, False),
+     Cost(adds=3, transcendentals=3, divs=3)),
+    ("rows of 2 and of 1, 2 logarithms", "_sparse_log_softmax.default", (COO_A, 1, False),
+     Cost(comparisons=1, adds=6 + 1, transcendentals=3 + 2)),
+    ("6 products, one sum of 2, 3 differences", "_sparse_softmax_backward_data.default",
+     (SOFT, SOFT, 1, COO_A), Cost(muls=6, adds=3 + 1)),
+    ("a sum of 2; exp, a product and a difference each",
+     "_sparse_log_softmax_backward_data.default", (SOFT, SOFT, 1, COO_A),
+     Cost(muls=3, adds=3 + 1, transcendentals=3)),
+    ("5 entries halved 3 times; index 0 three times", "_coalesce.default", (TWICE,),
+     Cost(comparisons=15, adds=2)),
+    ("a row of 2", "_sparse_csr_prod.dim_dtype", (CSR_A, [1], True), Cost(muls=1)),
+    ("copied to the entries", "_sparse_sum_backward.default",
+     (torch.rand(2).to_sparse(), COO_A, [1]), Cost()),
+    ("diagonals moved", "_spdiags.default", (torch.rand(1, 3), torch.tensor([0]), [3, 3], None),
+     Cost()),
+    ("copied", "copy_sparse_to_sparse.default", (COO_A, COO_A), Cost()),
+]  # fmt: skip
+
+# What no CPU runs: (why; operator; specs; result; expected)
+ELSEWHERE: list[tuple[str, str, tuple[Any, ...], Any, Cost]] = [
+    ("6 by rows of 5, 2·2·5 sums", "baddbmm.default",
+     (s(2, 2, 5), s(2, 2, 3, nnz=6), s(2, 3, 5)), s(2, 2, 5), Cost(macs=30, adds=20)),
+    ("rows of 6 meet 4·(6/2)²; 20 beside the diagonal for 3 columns; 12 + 4·3 divided",
+     "_spsolve.default", (s(4, 4, nnz=24), s(4, 3)), s(4, 3), Cost(macs=36 + 60, divs=24)),
+]  # fmt: skip
+
+SPARE = """
+    sparse_resize_and_clear.default sparse_compressed_tensor.comp_plain_value_size
+    sparse_compressed_tensor.comp_plain_value sparse_coo_tensor.size_out
+    _sparse_coo_tensor_with_dims.out _sparse_coo_tensor_with_dims_and_tensors.out sspaddmm.default
+"""  # made or emptied, or an alias
+
+
+@pytest.mark.parametrize(("why", "op", "args", "expected"), ROWS)
+def test_hand_arithmetic(why: str, op: str, args: tuple[Any, ...], expected: Cost) -> None:
+    for overload in overloads(op):
+        out = {"out": torch.zeros(2, 5).to_sparse()} if op.endswith(".out") else {}
+        assert cost(overload, *args, **out) == expected, why
+
+
+@pytest.mark.parametrize(("why", "op", "args", "result", "expected"), ELSEWHERE)
+def test_hand_arithmetic_of_specs(
+    why: str, op: str, args: tuple[Any, ...], result: Any, expected: Cost
+) -> None:
+    for overload in overloads(op):
+        priced = default_registry().price(OpCall(overload, args, (), result))
+        assert priced.cost.moving(0, 0) == expected, why
+
+
+def test_each_rule_has_a_row() -> None:
+    names = [row[1] for row in ROWS] + [row[1] for row in ELSEWHERE] + SPARE.split()
+    found = {rule.overload for rule in (*sparse.rules, *sparse_entries.rules)}
+    assert found == set(overloads(*names))
+
+
+# Random entries
+
+
+@st.composite
+def matrices(draw: st.DrawFn, *shape: int) -> torch.Tensor:
+    """A dense tensor of which about half is zero."""
+    source = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
+    chosen = torch.rand(shape, generator=source) < draw(st.sampled_from([0.2, 0.5, 1.0]))
+    return torch.randn(shape, generator=source, dtype=f64) * chosen
+
+
+size = st.integers(1, 4)
+factors = st.sampled_from([0, 1, 2])
+
+
+@given(data=st.data(), m=size, k=size, n=size, layout=st.sampled_from([COO, CSR, CSC]))
+def test_sparse_by_dense_is_the_loop(
+    data: st.DataObject, m: int, k: int, n: int, layout: torch.layout
+) -> None:
+    a, b, tally = data.draw(matrices(m, k)), torch.rand(k, n, dtype=f64), Tally()
+    packed = a.to_sparse(layout=layout)
+    torch.testing.assert_close(loops.sparse_by_dense(tally, packed, b), a @ b)
+    assert cost(aten.mm.default, packed, b) == tally.cost
+
+
+@given(data=st.data(), m=size, k=size, n=size, layout=st.sampled_from([CSR, CSC]))
+def test_dense_by_sparse_is_the_loop(
+    data: st.DataObject, m: int, k: int, n: int, layout: torch.layout
+) -> None:
+    a, b, tally = torch.rand(m, k, dtype=f64), data.draw(matrices(k, n)), Tally()
+    packed = b.to_sparse(layout=layout)
+    torch.testing.assert_close(loops.dense_by_sparse(tally, a, packed), a @ b)
+    assert cost(aten.mm.default, a, packed) == tally.cost
+
+
+@given(data=st.data(), n=size)
+def test_a_product_with_blocks_multiplies_their_zeros(data: st.DataObject, n: int) -> None:
+    a, b, tally = data.draw(matrices(4, 6)), torch.rand(6, n, dtype=f64), Tally()
+    packed = a.to_sparse_bsr((2, 2))
+    torch.testing.assert_close(loops.sparse_by_dense(tally, packed, b), a @ b)
+    assert cost(aten.mm.default, packed, b) == tally.cost
+
+
+@given(data=st.data(), b=size, m=size, k=size, n=size)
+def test_a_batched_product_is_the_loop(data: st.DataObject, b: int, m: int, k: int, n: int) -> None:
+    left, right, tally = data.draw(matrices(b, m, k)), torch.rand(b, k, n, dtype=f64), Tally()
+    packed = left.to_sparse()
+    torch.testing.assert_close(loops.sparse_by_dense(tally, packed, right), left @ right)
+    assert cost(aten.bmm.default, packed, right) == tally.cost
+
+
+@given(data=st.data(), m=size, k=size, n=size)
+def test_sparse_by_sparse_is_the_loop_over_pairs(
+    data: st.DataObject, m: int, k: int, n: int
+) -> None:
+    a, b, tally = data.draw(matrices(m, k)), data.draw(matrices(k, n)), Tally()
+    torch.testing.assert_close(loops.sparse_by_sparse(tally, a.to_sparse(), b.to_sparse()), a @ b)
+    op = aten._sparse_sparse_matmul.default
+    assert cost(op, a.to_sparse(), b.to_sparse()) == tally.cost
+    zeros = torch.zeros(m, n, dtype=f64).to_sparse_csr()
+    packed = a.to_sparse_csr(), b.to_sparse_csr()
+    assert cost(aten._sparse_addmm.default, zeros, *packed, beta=0) == tally.cost
+
+
+def test_pairs_are_taken_from_each_layout() -> None:
+    """4 pairs meet; blocks of 1 by 3 in all of A and of B: 6 elements by 3 columns."""
+    op = aten._sparse_sparse_matmul.default
+    for layout in (COO, CSR, CSC):
+        pair = A.to_sparse(layout=layout), B.to_sparse(layout=layout)
+        assert taken_from(op, pair, {}) == (4,)
+    assert taken_from(op, (A.to_sparse_bsr((1, 3)), B.to_sparse_bsr((1, 3))), {}) == (18,)
+    assert taken_from(op, (A, B.to_sparse()), {}) is None
+
+
+def test_pairs_of_unknown_entries_are_estimated() -> None:
+    """3·4 / 3."""
+    op = aten._sparse_sparse_matmul.default
+    call = call_of(op, (COO_A, COO_B), {}, COO_A @ COO_B)
+    price = default_registry().price(call)
+    assert price.cost.macs == 4
+    assert "spread evenly" in price.estimate
+    assert ran(op, COO_A, COO_B)[1].estimate == ""
+
+
+def test_a_product_with_a_dense_factor_is_no_estimate() -> None:
+    for overload in (aten.mm.default, aten._sparse_addmm.default, aten.addmm.default):
+        start = () if overload is aten.mm.default else (torch.rand(2, 5),)
+        assert ran(overload, *start, COO_A, DENSE)[1].estimate == ""
+
+
+@given(data=st.data(), m=size, k=size, n=size, beta=factors, alpha=factors)
+def test_addmm_is_the_loop(
+    data: st.DataObject, m: int, k: int, n: int, beta: int, alpha: int
+) -> None:
+    a, b, tally = data.draw(matrices(m, k)), torch.rand(k, n, dtype=f64), Tally()
+    start = torch.rand(m, n, dtype=f64)
+    product = loops.sparse_by_dense(tally, a.to_sparse(), b)
+    out = loops.scaled_sum(tally, start, product, beta, alpha)
+    for op, packed in (
+        (aten.addmm.default, a.to_sparse()),
+        (aten._sparse_addmm.default, a.to_sparse_csr()),
+    ):
+        found, price = ran(op, start, packed, b, beta=beta, alpha=alpha)
+        torch.testing.assert_close(out, found)
+        assert price.cost.moving(0, 0) == tally.cost
+
+
+@given(data=st.data(), m=size, k=size, n=size, beta=factors, alpha=factors)
+def test_a_sampled_product_is_the_loop(
+    data: st.DataObject, m: int, k: int, n: int, beta: int, alpha: int
+) -> None:
+    pattern, tally = data.draw(matrices(m, n)).to_sparse_csr(), Tally()
+    a, b = torch.rand(m, k, dtype=f64), torch.rand(k, n, dtype=f64)
+    out = loops.sampled(tally, pattern, a, b, beta, alpha)
+    found, price = ran(aten.sparse_sampled_addmm.default, pattern, a, b, beta=beta, alpha=alpha)
+    torch.testing.assert_close(out, found.to_dense())
+    assert price.cost.moving(0, 0) == tally.cost
+
+
+reductions = st.sampled_from(["sum", "mean", "amax", "amin"])
+
+
+@given(data=st.data(), m=size, k=size, n=size, reduce=reductions)
+def test_a_reduced_product_is_the_loop(
+    data: st.DataObject, m: int, k: int, n: int, reduce: str
+) -> None:
+    a, b, tally = data.draw(matrices(m, k)), torch.rand(k, n, dtype=f64), Tally()
+    a[:, 0] = 1.0  # no empty row: these are ignored
+    packed = a.to_sparse_csr()
+    out = loops.reduced_product(tally, packed, b, reduce)
+    found, price = ran(aten._sparse_mm_reduce_impl.default, packed, b, reduce)
+    torch.testing.assert_close(out, found[0])
+    assert price.cost.moving(0, 0) == tally.cost
+
+
+@given(data=st.data(), m=size, n=size, unitriangular=st.booleans())
+def test_a_triangular_solve_is_the_loop(
+    data: st.DataObject, m: int, n: int, unitriangular: bool
+) -> None:
+    a, b, tally = data.draw(matrices(m, m)).triu(1), torch.rand(m, n, dtype=f64), Tally()
+    a += torch.eye(m, dtype=f64) * (1 if unitriangular else 2)
+    packed = a.to_sparse_csr()
+    out = loops.solve_triangular(tally, packed, b, unitriangular)
+    found, price = ran(aten.triangular_solve.default, b, packed, unitriangular=unitriangular)
+    torch.testing.assert_close(out, found[0])
+    assert price.cost.moving(0, 0) == tally.cost
+
+
+softmaxes = {
+    False: (aten._sparse_softmax.default, aten._sparse_softmax_backward_data.default),
+    True: (aten._sparse_log_softmax.default, aten._sparse_log_softmax_backward_data.default),
+}
+
+
+@given(data=st.data(), sparse_dims=st.integers(1, 3), dim=st.integers(0, 2), log=st.booleans())
+@settings(max_examples=40)
+def test_softmax_is_the_loop_over_rows(
+    data: st.DataObject, sparse_dims: int, dim: int, log: bool
+) -> None:
+    x, tally = data.draw(matrices(2, 3, 2)).to_sparse(sparse_dims), Tally()
+    out = loops.row_softmax(tally, x, dim, log)
+    found, price = ran(softmaxes[log][0], x, dim, False)
+    torch.testing.assert_close(out, found.to_dense())
+    assert (price.cost.moving(0, 0), price.estimate) == (tally.cost, "")
+
+    grad, tally = torch.rand(2, 3, 2, dtype=f64).sparse_mask(x.coalesce()), Tally()
+    out = loops.row_softmax_backward(tally, grad, found, dim, log)
+    back, price = ran(softmaxes[log][1], grad, found, dim, x)
+    torch.testing.assert_close(out, back.to_dense())
+    assert price.cost.moving(0, 0) == tally.cost
+
+
+def test_rows_of_unknown_entries_are_estimated() -> None:
+    """3 rows, 5 elements: 2 comparisons if each row has one."""
+    for forward, backward in softmaxes.values():
+        for op, more in ((forward, (1, False)), (backward, (s(3, 4, nnz=5), 1, s(3, 4, nnz=5)))):
+            call = OpCall(op, (s(3, 4, nnz=5), *more), (), s(3, 4, nnz=5))
+            price = default_registry().price(call)
+            assert price.estimate == "of unknown entries each row is taken to have one"
+            if op is forward:
+                assert price.cost.comparisons == 2
+
+
+@given(data=st.data(), dense=st.booleans())
+def test_coalescing_adds_what_has_the_same_index(data: st.DataObject, dense: bool) -> None:
+    indices = data.draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2))
+    values = torch.rand(len(indices), *((2,) if dense else ()), dtype=f64)
+    shape = (3, 3, 2) if dense else (3, 3)
+    x, tally = torch.sparse_coo_tensor(torch.tensor(indices).T, values, shape), Tally()
+    out = loops.merged(tally, x)
+    found, price = ran(aten._coalesce.default, x)
+    torch.testing.assert_close(out, found.to_dense())
+    rounds = 0
+    while 2**rounds < len(indices):
+        rounds += 1
+    assert price.cost.moving(0, 0) == tally.cost + Cost(comparisons=len(indices) * rounds)
+
+
+@given(data=st.data(), dim=st.integers(0, 1))
+def test_a_product_along_rows_is_the_loop(data: st.DataObject, dim: int) -> None:
+    x, tally = data.draw(matrices(3, 4)).to_sparse_csr(), Tally()
+    out = loops.along(tally, x, (dim,), True, times=True)
+    found, price = ran(aten._sparse_csr_prod.dim_dtype, x, [dim], True)
+    torch.testing.assert_close(out, found.to_dense())
+    assert price.cost.moving(0, 0) == tally.cost
+
+
+def test_a_quantized_layer_with_a_sparse_weight_is_counted_as_dense() -> None:
+    """2 rows of 8 by 3 columns; per output a bias, a mul, an add and 3 comparisons."""
+    x = TensorSpec((2, 8), torch.quint8)
+    out = TensorSpec((2, 3), torch.quint8)
+    found = {rule.overload for rule in sparse_quantized.rules}
+    names = ("qlinear", "qlinear_relu", "qlinear_dynamic", "qlinear_relu_dynamic")
+    for overload in found & set(overloads(*(f"sparse::{name}.default" for name in names))):
+        floating = "dynamic" in str(overload)
+        specs = (TensorSpec((2, 8)), TensorSpec((2, 3))) if floating else (x, out)
+        price = default_registry().price(OpCall(overload, (specs[0], None), (), specs[1]))
+        assert price.cost.int_macs == 2 * 8 * 3
+        assert price.cost.adds == (2 * 3 + 2 * 8 if floating else 0)
+        relu = 6 if "relu" in str(overload) else 0
+        assert price.cost.int_ops == 2 * 48 + (0 if floating else 6 * 6 + relu)
+        assert "dense" in price.estimate
