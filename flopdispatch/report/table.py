@@ -7,8 +7,8 @@ from tabulate import tabulate
 from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import COMPARABLE, Profile, check_depth
-from flopdispatch.rules import name_of
 from flopdispatch.report.rows import SORTS, DisplayRow, display_rows, indented
+from flopdispatch.rules import name_of
 from flopdispatch.units import exact, percent, si, some
 
 HEADERS = ("Module", "Type", "Params", "MACs", "FLOPs", "Share", "Bytes")
