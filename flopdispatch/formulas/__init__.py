@@ -58,6 +58,7 @@ FAMILIES = (
     "optimizer",
     "collectives",
     "internals",
+    "linear_cross_entropy",
 )
 
 
