@@ -81,13 +81,9 @@ def learnable_backward(
 
 
 def linear(
-    tally: Tally, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
-    scale: float, zero_point: int,
-) -> torch.Tensor:  # fmt: skip
-    """Rows by columns, both quantized: the integers that stand for the results.
-
-    A bias is an integer of the sums' scale.
-    """
+    tally: Tally, x: torch.Tensor, weight: torch.Tensor, scale: float, zero_point: int
+) -> torch.Tensor:
+    """Rows by columns, both quantized: the integers that stand for the results."""
     combined = x.q_scale() * weight.q_scale()
     rows = tally.scalars(x.int_repr().double() - x.q_zero_point())
     columns = tally.scalars(weight.int_repr().double() - weight.q_zero_point())
@@ -96,8 +92,6 @@ def linear(
     for i in range(m):
         for j in range(n):
             total = tally.weighted_sum((rows[i, p], columns[j, p]) for p in range(k))
-            if bias is not None:
-                total = total + round(bias[j].item() / combined)
             found[i, j] = quantized(total, scale / combined, zero_point, 0, 255)
     return tensor_of(found, (m, n))
 

@@ -60,6 +60,11 @@ def combined_with(name: str | None, alpha: Any) -> Cost:
     return WITH[name] + (Cost() if alpha is None or alpha == 1 else MUL)
 
 
+def biased(bias: Tensor) -> Cost:
+    """An add, if there is a bias."""
+    return Cost() if bias is None else ADD
+
+
 # Linear layers
 
 
@@ -152,7 +157,7 @@ def qlinear(
     """
     product = Cost(macs=result.numel * qx.shape[-1]).in_dtype(qx.dtype)
     activation = after(post_op_name, post_op_algorithm)
-    return product + from_sums(result, bias is not None, activation)
+    return product + from_sums(result, biased(bias) + activation)
 
 
 @rules.formula(
@@ -174,7 +179,7 @@ def qlinear_binary(
     product = Cost(macs=result.numel * qx.shape[-1]).in_dtype(qx.dtype)
     both = with_other(other, binary_post_op, binary_alpha)
     activation = both + after(unary_post_op, unary_post_op_algorithm)
-    return product + from_sums(result, bias is not None, activation)
+    return product + from_sums(result, biased(bias) + activation)
 
 
 def with_other(other: Tensor, name: str, alpha: Any) -> Cost:
@@ -295,7 +300,7 @@ def qconv(
     Counts: c_in/g·∏kernel MACs per output in the type of qx; then as `qlinear`.
     """
     product = Cost(macs=result.numel * taps(qx, qw, qx.shape[1], groups)).in_dtype(qx.dtype)
-    return product + from_sums(result, bias is not None, after(attr, algorithm))
+    return product + from_sums(result, biased(bias) + after(attr, algorithm))
 
 
 @rules.formula(
@@ -319,7 +324,7 @@ def qconv_binary(
     """`qconv` with another tensor added before the activation; dequantized if it is quantized."""
     product = Cost(macs=result.numel * taps(qx, qw, qx.shape[1], groups)).in_dtype(qx.dtype)
     activation = with_other(qaccum, binary_attr, alpha) + after(unary_attr, unary_algorithm)
-    return product + from_sums(result, bias is not None, activation)
+    return product + from_sums(result, biased(bias) + activation)
 
 
 # Packing lays elements out for a kernel, and may sum up a column of integers, once.

@@ -5,15 +5,15 @@ a dynamically quantized layer takes and gives floats. What becomes of the sums (
 activation, rounding) counts in the type of the result.
 
 A layer's weight is packed, an object of no known sizes: a linear layer's are those of what it
-takes and gives, a convolution's are taken from the object when it runs. Ignored: the correction
-of the sums for zero points, which is folded into the bias.
+takes and gives, a convolution's are taken from the object when it runs, which unpacks it. Ignored:
+the bias of a packed linear layer, which the sums start from if there is one; the correction of the
+sums for zero points, which is folded into the bias.
 
 Letters: m rows, k inner, n columns; taps are what follows a weight's first dimension.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from math import prod
 from typing import Any
@@ -34,49 +34,27 @@ Taken = tuple[int, ...] | None
 
 INT_MAC = Cost(macs=1).in_dtype(torch.int8)
 
-BIASED = "the packed weight is taken to have a bias"
 
-
-def from_sums(result: TensorSpec, bias: bool, activation: Cost = Cost()) -> Cost:  # noqa: B008
+def from_sums(result: TensorSpec, added: Cost) -> Cost:
     """Sums of products made results, in the result's type.
 
-    Counts: per output an add for the bias, the activation, and sum·scale, a mul; of a quantized
+    Counts: per output what is added (a bias, an activation), and sum·scale, a mul; of a quantized
     result clamp(round(sum·scale) + zero point), a mul, an add and 3 comparisons.
     """
     integer = not result.dtype.is_floating_point
-    each = (QUANTIZE if integer else MUL) + activation + (ADD if bias else Cost())
+    each = (QUANTIZE if integer else MUL) + added
     return (each * result.numel).in_dtype(result.dtype)
 
 
 # Linear layers
 
 
-def has_bias(W_prepack: Any) -> tuple[int]:  # noqa: N803 (the schema's name)
-    """Whether a packed weight has a bias."""
-    return (W_prepack.bias() is not None,)
-
-
-def unknown(taken: Taken) -> bool:
-    """Whether nothing could be taken from the packed weight."""
-    return taken is None
-
-
-def biased(taken: Taken) -> bool:
-    """Whether there is a bias, as far as is known."""
-    return taken is None or bool(taken[-1])
-
-
 def weight_bytes(itemsize: int) -> Callable[..., tuple[int, int]]:
-    """A weight of n columns with such elements, a bias of floats, and the rows."""
+    """The rows, and a weight of n columns with such elements."""
 
-    def linear_bytes(
-        X: TensorSpec,  # noqa: N803
-        result: TensorSpec,
-        taken: Taken,
-    ) -> tuple[int, int]:
-        """All once: rows, weight, bias, results."""
-        k, n = X.shape[-1], result.shape[-1]
-        return size(X) + n * k * itemsize + (4 * n if biased(taken) else 0), size(result)
+    def linear_bytes(X: TensorSpec, result: TensorSpec) -> tuple[int, int]:  # noqa: N803
+        """All once: rows, weight, results."""
+        return size(X) + result.shape[-1] * X.shape[-1] * itemsize, size(result)
 
     return linear_bytes
 
@@ -93,17 +71,17 @@ ACTIVATIONS = {
 def linear(activation: Cost) -> Callable[..., Cost]:
     """The formula of a linear layer of quantized rows."""
 
-    def quantized_linear(X: TensorSpec, result: TensorSpec, taken: Taken) -> Cost:  # noqa: N803
+    def quantized_linear(X: TensorSpec, result: TensorSpec) -> Cost:  # noqa: N803 (the schema's name)
         """Quantized rows by a quantized weight.
 
         Shapes: X (..., k), result (..., n).
-        Counts: k integer MACs per output; then, in integers, an add for the bias, the activation
-        (max with 0: a comparison; leaky: a mul more; tanh), and the result's scale, zero point,
-        rounding and bounds: a mul, an add and 3 comparisons.
-        Example: (2, 4) by 3 columns with a bias is 24 int_macs and 2·24 + 6·6 int_ops.
+        Counts: k integer MACs per output; then, in integers, the activation (max with 0: a
+        comparison; leaky: a mul more; tanh), and the result's scale, zero point, rounding and
+        bounds: a mul, an add and 3 comparisons.
+        Example: (2, 4) by 3 columns is 24 int_macs and 2·24 + 6·5 int_ops.
         """
         sums = INT_MAC * (result.numel * X.shape[-1])
-        return sums + from_sums(result, biased(taken), activation)
+        return sums + from_sums(result, activation)
 
     return quantized_linear
 
@@ -111,17 +89,17 @@ def linear(activation: Cost) -> Callable[..., Cost]:
 def linear_dynamic(activation: Cost) -> Callable[..., Cost]:
     """The formula of a linear layer that quantizes its rows itself."""
 
-    def dynamic_linear(X: TensorSpec, result: TensorSpec, taken: Taken) -> Cost:  # noqa: N803
+    def dynamic_linear(X: TensorSpec, result: TensorSpec) -> Cost:  # noqa: N803
         """Floating rows, quantized by the range that they have, by a quantized weight.
 
         Shapes: X (..., k), result (..., n).
         Counts: the range of all rows together, 2·(m·k − 1) comparisons; quantizing, per element
         a mul, an add and 3 comparisons; k integer MACs per output; then floating, per output a
-        mul for the scale, an add for the bias, the activation.
+        mul for the scale, and the activation.
         """
         sums = INT_MAC * (result.numel * X.shape[-1])
         rows = dynamically_quantized(X.numel)
-        return rows + sums + from_sums(result, biased(taken), activation)
+        return rows + sums + from_sums(result, activation)
 
     return dynamic_linear
 
@@ -129,14 +107,13 @@ def linear_dynamic(activation: Cost) -> Callable[..., Cost]:
 def half_linear(activation: Cost) -> Callable[..., Cost]:
     """The formula of a linear layer of floating rows whose weight is in half precision."""
 
-    def fp16_linear(X: TensorSpec, result: TensorSpec, taken: Taken) -> Cost:  # noqa: N803
+    def fp16_linear(X: TensorSpec, result: TensorSpec) -> Cost:  # noqa: N803
         """Floating rows by a weight in half precision: floating.
 
         Shapes: X (..., k), result (..., n).
-        Counts: k MACs per output; an add for the bias, the activation.
+        Counts: k MACs per output, and the activation.
         """
-        each = activation + (ADD if biased(taken) else Cost())
-        return Cost(macs=result.numel * X.shape[-1]) + each * result.numel
+        return Cost(macs=result.numel * X.shape[-1]) + activation * result.numel
 
     return fp16_linear
 
@@ -146,31 +123,31 @@ for _suffix, _activation in ACTIVATIONS.items():
         *overloads(
             f"quantized::linear{_suffix}.default", f"_quantized::linear{_suffix}.default"
         ),
-        typed=False, takes=has_bias, estimate=BIASED, estimated_if=unknown, nbytes=weight_bytes(1),
+        typed=False, nbytes=weight_bytes(1),
     )(linear(_activation))  # fmt: skip
     rules.formula(
         *overloads(
             f"quantized::linear{_suffix}_dynamic.default",
             f"_quantized::linear{_suffix}_dynamic.default",
         ),
-        typed=False, takes=has_bias, estimate=BIASED, estimated_if=unknown, nbytes=weight_bytes(1),
+        typed=False, nbytes=weight_bytes(1),
     )(linear_dynamic(_activation))  # fmt: skip
     rules.formula(
         *overloads(f"quantized::linear{_suffix}_dynamic_fp16.default"),
-        takes=has_bias, estimate=BIASED, estimated_if=unknown, nbytes=weight_bytes(2),
+        nbytes=weight_bytes(2),
     )(half_linear(_activation))  # fmt: skip
 
 
 def scaled_linear(activation: Cost) -> Callable[..., Cost]:
     """The formula of a linear layer that quantizes its rows by a given scale."""
 
-    def quantizing_linear(X: TensorSpec, result: TensorSpec, taken: Taken) -> Cost:  # noqa: N803
+    def quantizing_linear(X: TensorSpec, result: TensorSpec) -> Cost:  # noqa: N803
         """Floating rows, quantized by a given scale, by a quantized weight: floating results.
 
         Counts: as `dynamic_linear`, without the range.
         """
         sums = INT_MAC * (result.numel * X.shape[-1])
-        return QUANTIZE * X.numel + sums + from_sums(result, biased(taken), activation)
+        return QUANTIZE * X.numel + sums + from_sums(result, activation)
 
     return quantizing_linear
 
@@ -178,30 +155,30 @@ def scaled_linear(activation: Cost) -> Callable[..., Cost]:
 for _suffix in ("", "_relu"):
     rules.formula(
         *overloads(f"quantized::linear_with_input_q_dq_qweight_dq{_suffix}_output_fp32.default"),
-        typed=False, takes=has_bias, estimate=BIASED, estimated_if=unknown, nbytes=weight_bytes(1),
+        typed=False, nbytes=weight_bytes(1),
     )(scaled_linear(ACTIVATIONS[_suffix]))  # fmt: skip
 
 
 @rules.formula(*overloads("quantized::linear_dynamic_fp16_unpacked_weight.default"))
 def fp16_linear_unpacked(X: TensorSpec, bias: TensorSpec | None, result: TensorSpec) -> Cost:  # noqa: N803
     """Floating rows by a weight that is cast to half precision: k MACs and a bias per output."""
-    return half_linear(Cost())(X, result, (bias is not None,))
+    return half_linear(Cost() if bias is None else ADD)(X, result)
 
 
 @rules.formula(*overloads("_quantized::wrapped_fbgemm_linear_fp16_weight.default"))
 def fp16_linear_wrapped(X: TensorSpec, result: TensorSpec) -> Cost:  # noqa: N803
     """Floating rows by a packed weight in half precision: k MACs and a bias per output."""
-    return half_linear(Cost())(X, result, (True,))
+    return half_linear(ADD)(X, result)
 
 
 @rules.formula(*overloads("_quantized::_wrapped_quantized_linear_prepacked.default"), typed=False)
 def wrapped_linear_prepacked(X: TensorSpec, result: TensorSpec) -> Cost:  # noqa: N803
     """Floating rows quantized, a quantized linear layer, its results dequantized.
 
-    Counts: per element of X QUANTIZE; as `quantized_linear` with a bias; per output DEQUANTIZE.
+    Counts: per element of X QUANTIZE; as `quantized_linear`, and a bias; per output DEQUANTIZE.
     """
     between = TensorSpec(result.shape, torch.quint8)
-    layer = linear(Cost())(X, between, (True,))
+    layer = linear(ADD)(X, between)
     return QUANTIZE * X.numel + layer + DEQUANTIZE * result.numel
 
 
@@ -224,7 +201,7 @@ def matmul(qa: TensorSpec, result: TensorSpec) -> Cost:
     Shapes: qa (..., m, k), qb (..., k, n).
     Counts: k integer MACs per output; the result's scale, zero point, rounding and bounds.
     """
-    return INT_MAC * (result.numel * qa.shape[-1]) + from_sums(result, bias=False)
+    return INT_MAC * (result.numel * qa.shape[-1]) + from_sums(result, Cost())
 
 
 @rules.formula(*overloads("quantized::int4mm_packed_weight_cpu.default"))
@@ -236,18 +213,11 @@ def int4mm(self: TensorSpec, result: TensorSpec) -> Cost:
 
 # Convolutions
 
-_KERNELS: dict[int, tuple[int, int]] = {}  # of packed weights alive, by identity
-
 
 def kernel_of(packed_weight: Any) -> tuple[int, int]:
-    """A packed weight's taps, and whether it has a bias. It is unpacked once."""
-    found = _KERNELS.get(id(packed_weight))
-    if found is None:
-        taps = prod(packed_weight.weight().shape[1:])
-        found = taps, int(packed_weight.bias() is not None)
-        weakref.finalize(packed_weight, _KERNELS.pop, id(packed_weight), None)
-        _KERNELS[id(packed_weight)] = found
-    return found
+    """A packed weight's taps, and whether it has a bias."""
+    weight, bias = packed_weight.unpack()
+    return prod(weight.shape[1:]), bias is not None
 
 
 def kernel_of_weight(weight: Any) -> tuple[int, int]:
@@ -255,23 +225,24 @@ def kernel_of_weight(weight: Any) -> tuple[int, int]:
     return kernel_of(weight)
 
 
-def taps_of(taken: Taken) -> int:
-    """The taps that were taken."""
+def kernel(taken: Taken) -> tuple[int, int]:
+    """Taps, and 1 for a bias, as they were taken."""
     if taken is None:
         raise ValueError("the sizes of a kernel in a packed weight can't be read here")
-    return taken[0]
+    taps, bias = taken
+    return taps, bias
 
 
 def conv_bytes(qx: TensorSpec, result: TensorSpec, taken: Taken) -> tuple[int, int]:
     """The input, the weight of 8-bit integers, a bias of floats, the result."""
-    c_out = result.shape[1]
-    return size(qx) + c_out * taps_of(taken) + (4 * c_out if biased(taken) else 0), size(result)
+    taps, bias = kernel(taken)
+    return size(qx) + result.shape[1] * (taps + 4 * bias), size(result)
 
 
 def transpose_bytes(qx: TensorSpec, result: TensorSpec, taken: Taken) -> tuple[int, int]:
     """The same; the weight's first dimension is that of the input's channels."""
-    bias = 4 * result.shape[1] if biased(taken) else 0
-    return size(qx) + qx.shape[1] * taps_of(taken) + bias, size(result)
+    taps, bias = kernel(taken)
+    return size(qx) + qx.shape[1] * taps + 4 * result.shape[1] * bias, size(result)
 
 
 def conv(activation: Cost) -> Callable[..., Cost]:
@@ -280,12 +251,13 @@ def conv(activation: Cost) -> Callable[..., Cost]:
     def quantized_conv(qx: TensorSpec, result: TensorSpec, taken: Taken) -> Cost:
         """Convolution of a quantized input.
 
-        Counts: taps integer MACs per output; then as `quantized_linear`. Of a floating input
-        (dynamic), which is quantized by its range first: then as `dynamic_linear`.
+        Counts: taps integer MACs per output; an add for the bias, then as `quantized_linear`. Of
+        a floating input (dynamic), which is quantized by its range first, as `dynamic_linear`.
         Example: 2·8·6·6 outputs of (8, 2, 3, 3) filters are 576·18 = 10,368 int_macs.
         """
-        sums = INT_MAC * (result.numel * taps_of(taken))
-        return quantized_input(qx) + sums + from_sums(result, biased(taken), activation)
+        taps, bias = kernel(taken)
+        sums = INT_MAC * (result.numel * taps)
+        return quantized_input(qx) + sums + from_sums(result, ADD * bias + activation)
 
     return quantized_conv
 
@@ -297,8 +269,9 @@ def quantized_input(qx: TensorSpec) -> Cost:
 
 def conv_transpose(qx: TensorSpec, result: TensorSpec, taken: Taken) -> Cost:
     """Transposed convolution of a quantized input: taps integer MACs per input element."""
-    sums = INT_MAC * (qx.numel * taps_of(taken))
-    return quantized_input(qx) + sums + from_sums(result, biased(taken))
+    taps, bias = kernel(taken)
+    sums = INT_MAC * (qx.numel * taps)
+    return quantized_input(qx) + sums + from_sums(result, ADD * bias)
 
 
 # By what is added after the sum: another quantized tensor has a scale of its own.

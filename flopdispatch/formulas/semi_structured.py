@@ -60,9 +60,7 @@ def addmm(mat2: TensorSpec, alpha: Number, beta: Number, result: TensorSpec) -> 
 
 
 @rules.formula(*overloads("_sparse_semi_structured_linear.default"), typed=False)
-def linear(
-    input: TensorSpec, bias: Tensor, activation: str | None, result: TensorSpec
-) -> Cost:  # fmt: skip
+def linear(input: TensorSpec, bias: Tensor, activation: str | None, result: TensorSpec) -> Cost:
     """A linear layer with a compressed weight.
 
     Shapes: input (..., k), result (..., n).
@@ -102,7 +100,7 @@ rules.zero(
 @rules.formula(*overloads("_mixed_dtypes_linear.default"))
 def mixed_linear(
     input: TensorSpec, bias: Tensor, activation: str | None, result: TensorSpec
-) -> Cost:  # fmt: skip
+) -> Cost:
     """A linear layer with a weight of integers, whose columns have a scale: floating.
 
     Shapes: input (..., k), result (..., n).
@@ -112,25 +110,20 @@ def mixed_linear(
     return Cost(macs=result.numel * input.shape[-1]) + each * result.numel
 
 
-@rules.formula(
-    *overloads("_dyn_quant_matmul_4bit.default"),
-    estimate="the packed weight is taken to have a bias",
-    typed=False,
-)
-def dyn_quant_matmul(
-    inp: TensorSpec, block_size: int, in_features: int, out_features: int
-) -> Cost:  # fmt: skip
+@rules.formula(*overloads("_dyn_quant_matmul_4bit.default"), typed=False)
+def dyn_quant_matmul(inp: TensorSpec, block_size: int, in_features: int, out_features: int) -> Cost:
     """Rows quantized by their own range, by a weight of 4-bit integers with scales by block.
 
     Shapes: inp (m, k).
     Counts: quantizing m rows; m·n·k integer MACs; then floating, per output a MAC for each of
-    k/block_size blocks' sums with its scale, a mul for the row's scale, an add for the bias.
+    k/block_size blocks' sums with its scale, and a mul for the row's scale.
+    Ignores: a bias packed with the weight.
     """
     k, n = in_features, out_features
     m = inp.numel // k
     blocks = Cost(macs=m * n * (k // block_size))
     rows = dynamically_quantized(m * k, m)
-    return rows + INT_MAC * (m * n * k) + blocks + (MUL + ADD) * (m * n)
+    return rows + INT_MAC * (m * n * k) + blocks + MUL * (m * n)
 
 
 rules.zero(
