@@ -5,6 +5,9 @@ are Golub & Van Loan's (Matrix Computations, 4th edition), of FLOPs to the highe
 muls and adds in equal parts; Working Note 41 has none for them. What follows an iteration, such
 as a product of its vectors, is exact.
 
+Where any dispatch mode is active, such as the counter's, torch asks for vectors in
+`linalg.eigvalsh`, `linalg.svdvals` and `linalg.eigvals` too, and they are counted.
+
 Letters: b matrices, m rows, n columns, k = min(m, n).
 """
 
