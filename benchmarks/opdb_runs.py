@@ -39,7 +39,7 @@ from benchmarks.opdb_seen import (
 )
 from flopdispatch import Cost, Profile
 from flopdispatch.cost import FIELDS
-from flopdispatch.registry import name_of
+from flopdispatch.rules import name_of
 
 DEVICES = (CPU, META)
 NAMED = 4  # differences of one run that are told

@@ -68,10 +68,11 @@ def databases() -> dict[str, dict[str, Any]]:
     from torch.testing._internal.common_modules import module_db  # noqa: PLC0415
     from torch.testing._internal.common_optimizers import optim_db  # noqa: PLC0415
 
+    optimizers: list[Any] = optim_db  # annotated as if its classes were instances
     return {
         OPERATOR: {op.full_name: op for op in op_db},
         MODULE: {info.name: info for info in module_db},
-        OPTIMIZER: {info.optim_cls.__name__: info for info in optim_db},
+        OPTIMIZER: {info.optim_cls.__name__: info for info in optimizers},
     }
 
 
