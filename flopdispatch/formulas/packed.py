@@ -19,7 +19,7 @@ from flopdispatch.formulas.folds import folds
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.pointwise import ADD, COMPARISON, DIV, MUL, SIGMOID, TRANSCENDENTAL
 from flopdispatch.formulas.quantization import DEQUANTIZE
-from flopdispatch.formulas.quantized import from_sums
+from flopdispatch.formulas.quantized import Taken, from_sums, kernel
 from flopdispatch.formulas.quantized_elements import HARDSWISH
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
@@ -191,7 +191,7 @@ def with_other(other: Tensor, name: str, alpha: Any) -> Cost:
 # Convolutions
 
 
-def taps(x: TensorSpec, weight: TensorSpec, channels: int, groups: int) -> int:
+def taps_of(x: TensorSpec, weight: TensorSpec, channels: int, groups: int) -> int:
     """Taps of a filter: `channels` of a group, by the kernel's positions."""
     return channels // groups * prod(weight.shape[2 - x.ndim :])
 
@@ -211,7 +211,7 @@ def convolution(
 
     Counts: c_in/g·∏kernel MACs per output, an add for the bias, the activation.
     """
-    product = Cost(macs=result.numel * taps(X, W, X.shape[1], groups))
+    product = Cost(macs=result.numel * taps_of(X, W, X.shape[1], groups))
     return product + bias_sum(B, result) + after(attr, algorithm) * result.numel
 
 
@@ -252,28 +252,27 @@ def transpose(
 
     Counts: c_out/g·∏kernel MACs per input element, an add per output for the bias, the activation.
     """
-    product = Cost(macs=X.numel * taps(X, W, result.shape[1], groups))
+    product = Cost(macs=X.numel * taps_of(X, W, result.shape[1], groups))
     return product + bias_sum(B, result) + after(attr, algorithm) * result.numel
 
 
-def kernel_of(W_prepack: Any) -> tuple[int, int, int]:  # noqa: N803
-    """Taps, whether there is a bias, and whether ReLU follows, of a packed convolution."""
-    weight, bias, *_, attr = W_prepack.__getstate__()[0]
-    return prod(weight.shape[1:]), bias is not None, attr == "relu"
+def kernel_of(W_prepack: Any) -> tuple[int, int]:  # noqa: N803
+    """Taps of a packed convolution, and whether it has a bias."""
+    weight, bias, *_ = W_prepack.__getstate__()[0]
+    return prod(weight.shape[1:]), bias is not None
 
 
 @rules.formula(
     *overloads("mkldnn_prepacked::conv2d_run.default"), family="convolution", takes=kernel_of
 )
-def conv2d_run(result: TensorSpec, taken: tuple[int, ...] | None) -> Cost:
+def conv2d_run(result: TensorSpec, taken: Taken) -> Cost:
     """A convolution by a weight that TorchScript has packed.
 
-    Counts: taps MACs per output, an add for the bias, a comparison for ReLU.
+    Counts: taps MACs per output, an add for the bias.
+    Ignores: an activation packed with it, which it doesn't tell.
     """
-    if taken is None:
-        raise ValueError("the sizes of a kernel in a packed weight can't be read here")
-    kernel, bias, relu = taken
-    return Cost(macs=kernel, adds=bias, comparisons=relu) * result.numel
+    taps, bias = kernel(taken)
+    return Cost(macs=taps, adds=bias) * result.numel
 
 
 @rules.formula(
@@ -299,7 +298,7 @@ def qconv(
 
     Counts: c_in/g·∏kernel MACs per output in the type of qx; then as `qlinear`.
     """
-    product = Cost(macs=result.numel * taps(qx, qw, qx.shape[1], groups)).in_dtype(qx.dtype)
+    product = Cost(macs=result.numel * taps_of(qx, qw, qx.shape[1], groups)).in_dtype(qx.dtype)
     return product + from_sums(result, biased(bias) + after(attr, algorithm))
 
 
@@ -322,7 +321,7 @@ def qconv_binary(
     result: TensorSpec,
 ) -> Cost:
     """`qconv` with another tensor added before the activation; dequantized if it is quantized."""
-    product = Cost(macs=result.numel * taps(qx, qw, qx.shape[1], groups)).in_dtype(qx.dtype)
+    product = Cost(macs=result.numel * taps_of(qx, qw, qx.shape[1], groups)).in_dtype(qx.dtype)
     activation = with_other(qaccum, binary_attr, alpha) + after(unary_attr, unary_algorithm)
     return product + from_sums(result, biased(bias) + activation)
 
