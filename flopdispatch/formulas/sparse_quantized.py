@@ -12,7 +12,7 @@ from flopdispatch.registry import Registry
 
 rules = Registry("sparse")
 
-PACKED = "the packed weight is taken as dense, with a bias"
+PACKED = "the packed weight is taken as dense"
 
 ACTIVATIONS = {"": 0 * COMPARISON, "_relu": COMPARISON}
 
