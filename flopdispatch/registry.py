@@ -219,11 +219,12 @@ class Registry:
             twin = element_twin(overload)
             rule = self.rule(twin) if twin is not None else None
         layouts = [layout for layout in LAYOUTS if self.rule(overload, layout) is not None]
+        if rule is None and getattr(overload, "_can_decompose", lambda: False)():
+            return Explanation(overload, DECOMPOSED, layouts=tuple(layouts))
         if rule is None and layouts:
             rule = self.rule(overload, layouts[0])
         if rule is None:
-            decomposes = getattr(overload, "_can_decompose", lambda: False)()
-            return Explanation(overload, DECOMPOSED if decomposes else UNCOUNTED)
+            return Explanation(overload, UNCOUNTED)
         if name_of(rule.overload) != name_of(overload):
             stands_for = rule.overload
         text = inspect.getdoc(rule.formula) or "" if rule.formula is not None else ""

@@ -17,6 +17,7 @@ import torch
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.folds import folds
+from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.pointwise import ADD, MUL, abs_, sgn
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
@@ -63,7 +64,7 @@ def cholesky_of(n: int) -> Cost:
     return Cost(muls=updates + scaled, adds=updates, divs=n, transcendentals=n)
 
 
-@rules.formula(aten.linalg_cholesky_ex.default)
+@rules.formula(aten.linalg_cholesky_ex.default, *overloads("cholesky.default"))
 def linalg_cholesky_ex(self: TensorSpec) -> Cost:
     """A = L·Lᵀ.
 

@@ -70,7 +70,8 @@ rules.zero(*overloads(*METADATA.split()), nbytes=nothing)
 
 # Allocation: memory is reserved, not touched.
 ALLOCATION = """
-    empty.memory_format empty_like.default empty_strided.default empty_permuted.default
+    empty.memory_format empty.names empty.names_out
+    empty_like.default empty_strided.default empty_permuted.default
     empty_quantized.default _empty_affine_quantized.default
     _empty_per_channel_affine_quantized.default new_empty.default new_empty_strided.default
     _efficientzerotensor.default _sparse_coo_tensor_with_dims.default
@@ -82,6 +83,7 @@ rules.zero(*overloads(*ALLOCATION.split()), nbytes=nothing)
 
 # Creation and fills: the result is written. Evenly spaced ranges count as creation too.
 CREATION = """
+    zeros.names ones.names full.names zeros.names_out ones.names_out full.names_out
     zeros.default zeros_like.default new_zeros.default ones.default ones_like.default
     new_ones.default full.default full_like.default new_full.default scalar_tensor.default
     zeros.out zeros_like.out new_zeros.out ones.out ones_like.out new_ones.out full.out

@@ -12,6 +12,8 @@ rules = Registry("random")
 
 # Drawn from numbers alone: only the result is written.
 FILLS = """
+    rand.names rand.generator_with_names randn.names randn.generator_with_names
+    rand.names_out rand.generator_with_names_out randn.names_out randn.generator_with_names_out
     rand.default rand.generator rand_like.default rand_like.generator randn.default
     randn.generator randn_like.default randn_like.generator randint.default randint.generator
     randint.low randint.low_generator randint_like.default randint_like.low_dtype
