@@ -58,6 +58,7 @@ FAMILIES = (
     "optimizer",
     "collectives",
     "internals",
+    "quantized_decomposed",
     "linear_cross_entropy",
 )
 
