@@ -109,12 +109,14 @@ class RecordingMode(TorchDispatchMode):
 
     def _unknown(self, func: Any, types: Any, args: Any, kwargs: Any, key: Any) -> Any:
         """A call that isn't plain, or hasn't run before, or doesn't count as one."""
+        runs_as = _how_it_runs(func)
+        if runs_as == "higher order":
+            return self._run_bodies(func, args, kwargs)
         if any(map(is_wrapper, types)):
             # Inside of a view there is nothing to count, and an older torch detaches what comes
             # out of an operator under a mode: without end, as that is a view too.
             with nullcontext() if is_view(func._schema) else Inside(self, args, kwargs):
                 return func(*args, **kwargs)
-        runs_as = _how_it_runs(func)
         if runs_as == "query":
             return func(*args, **kwargs)
         if runs_as == "marker":
@@ -124,8 +126,6 @@ class RecordingMode(TorchDispatchMode):
         if runs_as == "composite" and self._decomposes(func, args, kwargs, key):
             with self:
                 return run_composite(func, args, kwargs)
-        if runs_as == "higher order":
-            return self._run_bodies(func, args, kwargs)
         takes = name_of(func) in TAKERS
         plain = key is not None
         key = key if plain else careful_call(func, args, kwargs)

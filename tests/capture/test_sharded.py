@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -85,3 +86,15 @@ def test_a_wrapper_that_fails_leaves_nothing_wrong_behind() -> None:
             both @ TwoTensor(torch.ones(3, 3), torch.ones(3, 3))
         torch.ones(4, 4) @ torch.ones(4, 4)
     assert counter.macs == 64
+
+
+def test_what_torch_refuses_on_a_wrapper_it_refuses_alike() -> None:
+    both = TwoTensor(torch.ones(4, 4), torch.ones(4, 4))
+    branch = lambda x: (x @ x,)  # noqa: E731
+    run = lambda: torch.ops.higher_order.cond(  # noqa: E731
+        torch.tensor(True), branch, branch, (both,)
+    )
+    blocks: tuple[Any, ...] = (nullcontext(), FlopCounter(display=False))
+    for block in blocks:
+        with block, pytest.raises(NotImplementedError, match="no rule registered for HOP cond"):
+            run()
