@@ -168,7 +168,7 @@ rules.formula(
     "static_runtime::embedding_bag.padding_idx",
     family="embedding",
 )(embedding_bag)
-rules.formula("static_runtime::dequantize_copy.self", family="pointwise", typed=False)(
+rules.formula("static_runtime::dequantize_copy.self", family="pointwise")(
     per_output(ADD + MUL, "(x − zero)·scale")
 )
 rules.formula(*named("static_runtime", "signed_log1p"), family="pointwise")(
