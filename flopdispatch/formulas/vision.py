@@ -51,6 +51,7 @@ def grids(
     """
     if sampling_ratio > 0:
         return ()
+    # Shifted as the kernel does it, though extents stay: at a grid's edge rounding decides.
     corners = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
     extent = corners[:, 2:] - corners[:, :2]
     if not aligned:

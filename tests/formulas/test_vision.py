@@ -140,6 +140,16 @@ def test_rounded_regions_by_position_are_their_loops(
     assert counted(ops._ps_roi_pool_backward, *args) == back.cost
 
 
+def test_corners_halfway_go_away_from_zero() -> None:
+    """From -1.5 to 2.5 is from -2 to 3, 6 wide: bins of 3, of which one cell is on the map."""
+    x, tally = torch.rand(1, 1, 8, 8, dtype=f64), Tally()
+    rois = torch.tensor([[0.0, -1.5, -1.5, 2.5, 2.5]], dtype=f64)
+    found = loops.rounded_regions(tally, x, rois, 1.0, (2, 2), False)
+    torch.testing.assert_close(found, ops.roi_pool(x, rois, 1.0, 2, 2)[0])
+    assert tally.cost == Cost(comparisons=(1 + 3) * (1 + 3) - 4)
+    assert counted(ops.roi_pool, x, rois, 1.0, 2, 2) == tally.cost
+
+
 def test_the_largest_gets_the_gradient() -> None:
     """One add for each of 2·3·2·2 gradients."""
     x, rois = torch.rand(1, 3, 8, 8), torch.tensor([[0.0, 1, 1, 5, 5], [0, 2, 2, 7, 7]])
