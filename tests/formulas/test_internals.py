@@ -139,6 +139,14 @@ def test_zeros_and_their_bytes(name: str, args: tuple[Any, ...], read: int, writ
         assert priced.cost == Cost(bytes_read=read, bytes_written=written)
 
 
+@pytest.mark.parametrize("name", ["debugprims::load_tensor", "onnx_symbolic::_symbolic"])
+def test_what_is_made_up_is_only_written(name: str) -> None:
+    for overload in overloads(f"{name}.default"):
+        priced = default_registry().price(OpCall(overload, (spec(8),), (), spec(2, 3)))
+        assert priced.state == "zero"
+        assert priced.cost == Cost(bytes_written=24)
+
+
 def test_each_counted_rule_has_a_row() -> None:
     counted = {name_of(r.overload).removeprefix("aten::") for r in rules if r.state == "counted"}
     elsewhere = {"_native::linalg_polar_out_native_3.default"}
