@@ -110,6 +110,34 @@ def reduced_product(tally: Tally, a: torch.Tensor, b: torch.Tensor, reduce: str)
     return tensor_of(out, (a.shape[0], n))
 
 
+def reduced_product_backward(
+    tally: Tally, a: torch.Tensor, g: torch.Tensor, b: torch.Tensor, reduce: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradients of `reduced_product` by the stored elements of a, and by b."""
+    y, dy, n = tally.scalars(b), tally.scalars(g), b.shape[1]
+    rows: dict[int, list[tuple[int, Scalar]]] = defaultdict(list)
+    for (i, p), value in entries(tally, a):
+        rows[i].append((p, value))
+    by_a: Terms = defaultdict(list)
+    by_b: Terms = defaultdict(list)
+    for i, row in rows.items():
+        shares = [(p, v / float(len(row))) if reduce == "mean" else (p, v) for p, v in row]
+        for j in range(n):
+            products = [value.value * y[p, j].value for p, value in row]
+            taking = range(len(row))
+            if reduce in ("amax", "amin"):
+                best = max(products) if reduce == "amax" else min(products)
+                taking = range(products.index(best), products.index(best) + 1)
+            for e in taking:
+                p, share = shares[e]
+                by_a[i, p].append((dy[i, j], y[p, j]))
+                by_b[p, j].append((share, dy[i, j]))
+    own = {index: tally.weighted_sum(terms) for index, terms in by_a.items()}
+    if reduce == "mean":
+        own = {index: total / float(len(rows[index[0]])) for index, total in own.items()}
+    return tensor_of(own, tuple(a.shape)), summed(tally, by_b, tuple(b.shape))
+
+
 def solve_triangular(
     tally: Tally, a: torch.Tensor, b: torch.Tensor, unitriangular: bool
 ) -> torch.Tensor:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas import default_registry, sparse_elements
+from flopdispatch.formulas import default_registry, sparse_elements, sparse_quantized
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.spec import OpCall, TensorSpec
 from flopdispatch.variants import element_twin
@@ -227,3 +227,23 @@ def test_a_gradient_added_to_a_dense_weight_moves_what_it_hits() -> None:
     assert (priced.bytes_read, priced.bytes_written) == (2 * 64, 64)
     priced = price(aten.add.Tensor, torch.rand(100, 8), gradient).cost
     assert (priced.bytes_read, priced.bytes_written) == (3_200 + 64, 3_200)
+
+
+# Weights of which blocks are zero
+
+
+def test_a_quantized_layer_with_a_sparse_weight_is_counted_as_dense() -> None:
+    """2 rows of 8 by 3 columns; per output, or per element first, a mul, an add, 3 comparisons."""
+    x = TensorSpec((2, 8), torch.quint8)
+    out = TensorSpec((2, 3), torch.quint8)
+    found = {rule.overload for rule in sparse_quantized.rules}
+    names = ("qlinear", "qlinear_relu", "qlinear_dynamic", "qlinear_relu_dynamic")
+    for overload in found & set(overloads(*(f"sparse::{name}.default" for name in names))):
+        floating = "dynamic" in str(overload)
+        specs = (TensorSpec((2, 8)), TensorSpec((2, 3))) if floating else (x, out)
+        price = default_registry().price(OpCall(overload, (specs[0], None), (), specs[1]))
+        assert price.cost.int_macs == 2 * 8 * 3
+        assert price.cost.adds == (2 * 8 if floating else 0)
+        relu = 6 if "relu" in str(overload) else 0
+        assert price.cost.int_ops == 2 * 48 + (0 if floating else 6 * 5 + relu)
+        assert "dense" in price.estimate
