@@ -89,11 +89,11 @@ def test_a_wrapper_that_fails_leaves_nothing_wrong_behind() -> None:
 
 
 def test_what_torch_refuses_on_a_wrapper_it_refuses_alike() -> None:
-    both = TwoTensor(torch.ones(4, 4), torch.ones(4, 4))
+    wrapper: Any = TwoTensor
+    both = wrapper(torch.ones(4, 4), torch.ones(4, 4))
     branch = lambda x: (x @ x,)  # noqa: E731
     cond: Any = torch.ops.higher_order.cond
-    run = lambda: cond(torch.tensor(True), branch, branch, (both,))  # noqa: E731
     blocks: tuple[Any, ...] = (nullcontext(), FlopCounter(display=False))
     for block in blocks:
         with block, pytest.raises(NotImplementedError, match="no rule registered for HOP cond"):
-            run()
+            cond(torch.tensor(True), branch, branch, (both,))
