@@ -40,9 +40,10 @@ GROUPED, FIFTH, EXPERTS, RECURRENT = (
 )
 ENDS = torch.tensor([4, 8, 12], dtype=torch.int32)  # of each expert's tokens
 experts = needs_torch(2, 15, "grouped products take bfloat16 only")
+torchs_attention = needs_torch(2, 15, "FlopCounterMode has no formula for attention on CPU")
 
 # Architecture, run, and what explains torch's total: on meta, on CPU.
-SLICE: list[Any] = [
+SLICE: list[tuple[str, str, set[str] | None, set[str]]] = [
     ("bert", "eval", set(), set()),
     ("fnet", "train+backward", set(), set()),
     ("swin", "eval", set(), set()),
@@ -50,14 +51,14 @@ SLICE: list[Any] = [
     ("vit", "eval+backward", set(), {FIFTH}),
     ("mamba", "train+backward", {GROUPED}, {GROUPED}),
     ("regnet", "train+backward", {GROUPED}, {GROUPED}),
-    pytest.param("mixtral", "eval", {EXPERTS}, {EXPERTS}, marks=experts),
-    pytest.param("mixtral", "train+backward", {EXPERTS}, {EXPERTS, FIFTH}, marks=experts),
-    pytest.param("jamba", "train+backward", {EXPERTS, GROUPED}, {EXPERTS, GROUPED, FIFTH},
-                 marks=experts),
+    ("mixtral", "eval", {EXPERTS}, {EXPERTS}),
+    ("mixtral", "train+backward", {EXPERTS}, {EXPERTS, FIFTH}),
+    ("jamba", "train+backward", {EXPERTS, GROUPED}, {EXPERTS, GROUPED, FIFTH}),
     ("bart", "eval+backward", None, {FIFTH}),
 ]  # fmt: skip
 
 
+@torchs_attention
 @pytest.mark.parametrize(("name", "run", "on_meta", "on_cpu"), SLICE)
 def test_the_count_is_torchs_put_right_and_the_same_on_meta_and_cpu(
     name: str, run: str, on_meta: set[str] | None, on_cpu: set[str]
@@ -117,7 +118,8 @@ PROGRAMS: list[Any] = [
      "products 2·16·100·2·9 = 57,600; the weight's gradient is counted 4 times for once"),
     (transposed, GROUPED, -72 * 2, 1,
      "4·3 inputs meet 3·2 weights: 72; the weight's gradient is counted twice for once"),
-    (attention, FIFTH, -2 * 2 * 3 * 5 * 7 * 4, 1, "scores of 4 numbers, computed once more"),
+    pytest.param(attention, FIFTH, -2 * 2 * 3 * 5 * 7 * 4, 1,
+                 "scores of 4 numbers, computed once more", marks=torchs_attention),
     pytest.param(routed, EXPERTS, 3 * 2 * 12 * 16 * 8, 3,
                  "each token meets 16·8 weights; as much for each gradient", marks=experts),
     pytest.param(routed_columns, EXPERTS, 2 * 8 * 16 * 12, 1,
@@ -164,6 +166,7 @@ def test_a_wrong_or_missing_formula_disagrees() -> None:
     assert wrong == ["uncounted: aten::mm.default x1", "0 FLOPs for 120"]
 
 
+@torchs_attention
 def test_a_model_that_fails_or_differs_by_device_is_a_line(monkeypatch: Any) -> None:
     line, wrong = (found := row(("bert", "eval"))).line, found.wrong
     assert line.endswith("equal")
