@@ -31,8 +31,8 @@ SAVED = Path(__file__).parents[1] / "docs" / "opdb.txt"
 PROGRESS = 50  # a line on stderr after so many entries
 SHOWN = 3  # findings of one entry and kind that are printed
 TABLES = (
-    "UNDEFINED", "ROUNDED_BY_KERNEL", "OUT_IGNORED", "BYTES_BY_MODE", "VARIANTS",
-    "OPERATIONS_ACROSS",
+    "UNDEFINED", "ROUNDED_BY_KERNEL", "OUT_IGNORED", "OPERATIONS_BY_MODE", "BYTES_BY_MODE",
+    "VARIANTS", "OPERATIONS_ACROSS",
 )  # fmt: skip
 RULES = ("SAVED_COPIES", "BYTES_ACROSS")
 

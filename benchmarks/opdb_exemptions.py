@@ -31,13 +31,23 @@ IN_ANY_MODE = {
     "vectors with the values): the last bits differ",
 }
 
+VECTORS = "torch computes vectors beside the values where a mode is active, by another routine"
+FOLDED = (
+    "views made in inference_mode don't require gradients, by which torch chooses between mm of "
+    "a copy and bmm"
+)
+
 # The same choice, which a mode that does nothing doesn't see in inference_mode since it leaves
 # composite operators whole. Only rounding may differ.
-ROUNDED_BY_KERNEL = dict.fromkeys(
-    ("operator linalg.cond", "operator linalg.eigvalsh", "operator linalg.svdvals",
-     "operator norm.nuc"),
-    "torch computes vectors beside the values where a mode is active, by another routine",
-)  # fmt: skip
+ROUNDED_BY_KERNEL = {
+    "operator linalg.cond": VECTORS,
+    "operator linalg.eigvalsh": VECTORS,
+    "operator linalg.matrix_norm": VECTORS,
+    "operator linalg.norm": VECTORS,
+    "operator linalg.svdvals": VECTORS,
+    "operator norm.nuc": VECTORS,
+    "module nn.LinearCrossEntropyLoss": FOLDED,
+}
 
 OUT_IGNORED = dict.fromkeys(
     ("operator linalg.matrix_rank", "operator linalg.matrix_rank.hermitian"),
@@ -49,20 +59,36 @@ SAVED_COPIES = (
     "clones move bytes, and all else is equal"
 )
 
+GIVES_GRADIENTS = "its forward also computes the gradients where they are needed"
+
+# Forwards that compute something else in another grad mode.
+OPERATIONS_BY_MODE = {
+    "operator nn.functional.linear_cross_entropy.chunked": GIVES_GRADIENTS,
+    "operator nn.functional.linear_cross_entropy.chunked_none": GIVES_GRADIENTS,
+    "module nn.LinearCrossEntropyLoss": GIVES_GRADIENTS,
+    "module nn.Transformer": "eval without gradients takes torch's fused encoder layer, on nested "
+    "tensors that leave padded positions out",
+    "module nn.TransformerDecoderLayer": "without gradients torch's fused attention takes one "
+    "mask, the sum of both",
+}
+
+SAVES_ALWAYS = "a differentiable step saves copies in no_grad too"
+
 # Forwards that move other bytes in another grad mode; what they compute is equal.
 BYTES_BY_MODE = {
-    "operator nn.functional.linear_cross_entropy.chunked": "its forward also gives the "
-    "gradients where they are needed",
+    "operator nn.functional.linear_cross_entropy.chunked": GIVES_GRADIENTS,
+    "operator nn.functional.linear_cross_entropy.chunked_none": GIVES_GRADIENTS,
     "operator nn.functional.rms_norm": "on meta, fused in inference_mode as on a GPU",
-    "module nn.RMSNorm": "the same",
-    "operator svd_lowrank": "in inference_mode torch copies complex conjugates more often",
-    "operator pca_lowrank": "the same",
-    "module nn.TransformerEncoder": "views made in inference_mode don't require gradients, by "
-    "which torch chooses between mm of a copy and bmm",
-    "module nn.TransformerEncoderLayer": "the same",
-    "module nn.TransformerDecoderLayer": "the same",
-    "optimizer Adadelta": "a differentiable step saves copies in no_grad too",
-    "optimizer Rprop": "the same",
+    "operator pca_lowrank": "in inference_mode torch copies complex conjugates more often",
+    "operator svd_lowrank": "the same",
+    "module nn.LinearCrossEntropyLoss": GIVES_GRADIENTS,
+    "module nn.RMSNorm": "on meta, fused in inference_mode as on a GPU",
+    "module nn.Transformer": FOLDED,
+    "module nn.TransformerDecoderLayer": FOLDED,
+    "module nn.TransformerEncoder": FOLDED,
+    "module nn.TransformerEncoderLayer": FOLDED,
+    "optimizer Adadelta": SAVES_ALWAYS,
+    "optimizer Rprop": SAVES_ALWAYS,
 }
 
 ONLY_VALUES = "with out= torch computes the values without the vectors"
@@ -75,7 +101,9 @@ VARIANTS = {
     "operator linalg.svdvals": ONLY_VALUES,
     "operator fft.ifft": CONJUGATES,
     "operator fft.ihfft": CONJUGATES,
+    "operator fft.ihfft2": CONJUGATES,
     "operator fft.ihfftn": CONJUGATES,
+    "operator svd": CONJUGATES,
     "operator ldexp": "in place on integers runs on meta alone, in integers",
     "operator logit": "the same",
 }
@@ -85,6 +113,8 @@ FLASH = "the CPU has a fused attention kernel, meta runs the same products with 
 # Forwards that compute something else on meta than on the CPU.
 OPERATIONS_ACROSS = {
     "operator matrix_exp": "the degree depends on the values: meta has an estimate",
+    "operator nn.functional.one_hot": "the CPU looks for the largest class and fills zeros, meta "
+    "compares",
     "operator nn.functional.scaled_dot_product_attention": FLASH,
     "module nn.Transformer": FLASH,
     "module nn.TransformerDecoderLayer": FLASH,
