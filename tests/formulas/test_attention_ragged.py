@@ -269,12 +269,17 @@ def test_a_padded_batch_is_computed_without_its_padding() -> None:
 def test_attention_between_nested_batches_pairs_their_sequences() -> None:
     """2 and 3 queries: 5·16·16 twice, as many keys; 4 + 9 pairs of 16 + 16; 4 heads' weights."""
     mha = nn.MultiheadAttention(16, 4, batch_first=True).eval()
-    x = torch.nested.nested_tensor([torch.randn(2, 16), torch.randn(3, 16)])
+    sequences = [torch.randn(2, 16), torch.randn(3, 16)]
+    x = torch.nested.nested_tensor(sequences)
     with torch.no_grad(), Dispatched() as dispatched:
         mha(x, x, x, need_weights=True)
+    with torch.no_grad(), Dispatched() as alone:
+        for one in (sequence[None] for sequence in sequences):
+            mha(one, one, one, need_weights=True)
     (price,) = [p for _, p in dispatched.prices if p.family == "attention"]
     assert price.cost.macs == 4 * 5 * 256 + 13 * 32
     assert price.cost.divs == 13 * 4 + 13
+    assert price.cost.moving(0, 0) == alone.cost("attention")
     assert price.estimate == ""
 
 
