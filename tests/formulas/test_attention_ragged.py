@@ -267,7 +267,10 @@ def test_a_padded_batch_is_computed_without_its_padding() -> None:
 
 @nested_warning
 def test_attention_between_nested_batches_pairs_their_sequences() -> None:
-    """2 and 3 queries: 5·16·16 twice, as many keys; 4 + 9 pairs of 16 + 16; 4 heads' weights."""
+    """2 and 3 queries: 5·16·16 twice, as many keys; 4 + 9 pairs of 16 + 16; 4 heads' weights.
+
+    Adds: 4·5·16 biases; 52 scores in 20 rows, shifted and summed; 3 a pair for the mean.
+    """
     mha = nn.MultiheadAttention(16, 4, batch_first=True).eval()
     sequences = [torch.randn(2, 16), torch.randn(3, 16)]
     x = torch.nested.nested_tensor(sequences)
@@ -279,6 +282,7 @@ def test_attention_between_nested_batches_pairs_their_sequences() -> None:
     (price,) = [p for _, p in dispatched.prices if p.family == "attention"]
     assert price.cost.macs == 4 * 5 * 256 + 13 * 32
     assert price.cost.divs == 13 * 4 + 13
+    assert price.cost.adds == 4 * 5 * 16 + 52 + (52 - 20) + 13 * 3
     assert price.cost.moving(0, 0) == alone.cost("attention")
     assert price.estimate == ""
 
