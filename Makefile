@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test check test-oldest agreement equality opdb bench peers docs format clean
+.PHONY: demo test check test-oldest agreement equality opdb xla bench peers docs format clean
 
 demo: $(VENV)/.zoo
 	$(BIN)/python -m flopdispatch
@@ -25,9 +25,9 @@ check: $(VENV)/.dev
 test-oldest:
 	$(MAKE) test VENV=.venv-oldest PINS=requirements-oldest.txt
 
-# Every figure of the reference tables against torch's counter: a long run.
+# Every figure of the reference tables, and transformers' models, against torch's counter: a long run.
 agreement: $(VENV)/.test
-	$(BIN)/python -m benchmarks.agreement --backward
+	$(BIN)/python -W ignore -m benchmarks.agreement --backward
 
 # The meta fast path against every kernel: PyTorch's operator database, and models. A long run.
 equality: $(VENV)/.test
@@ -37,6 +37,10 @@ equality: $(VENV)/.test
 # PyTorch's databases of operators, modules and optimizers with the counter and without.
 opdb: $(VENV)/.test
 	$(BIN)/python -W ignore -m benchmarks.opdb
+
+# XLA's cost analysis of basic operators beside ours.
+xla: $(VENV)/.test
+	$(BIN)/python -m benchmarks.xla
 
 # What counting costs, beside the peers that are installed: about ten minutes.
 bench: $(VENV)/.test
