@@ -7,8 +7,8 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from flopdispatch.capture.keys import Key, value_of, without_numbers
-from flopdispatch.capture.private import kernel_of
+from flopdispatch.capture.keys import Key, has_complex, value_of, without_numbers
+from flopdispatch.capture.private import kernel_of, resolving
 from flopdispatch.spec import OpCall
 
 # Calls known at most; half of them, the oldest, are forgotten when there are more.
@@ -29,7 +29,8 @@ class Call:
     ) -> None:
         self.overload = overload
         self.key = (id(overload), args, kwargs, result, taken)
-        self.run: Callable[..., Any] = kernel_of(overload, bool(kwargs))
+        run = kernel_of(overload, bool(kwargs))
+        self.run: Callable[..., Any] = resolving(run) if has_complex((args, kwargs)) else run
         self.answer: Callable[[Any, Any], Any] | None = None
         self._call: OpCall | None = None
         self._pattern: Key = None

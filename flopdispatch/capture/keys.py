@@ -54,7 +54,7 @@ def plain_call(func: Any, args: Any, kwargs: Any) -> Key:
         kind = type(value)
         if kind is _Tensor or kind is _Parameter:
             stride = value.stride()
-            if 0 in stride and value.layout is not _strided:
+            if (not stride or 0 in stride) and value.layout is not _strided:
                 raise TypeError(value.layout)
             key.append((value.shape, stride, value.dtype, value.device))
         elif kind in _PLAIN:
@@ -84,7 +84,7 @@ def plain_key(value: Any) -> Key:
     kind = type(value)
     if kind is _Tensor or kind is _Parameter:
         stride = value.stride()
-        if 0 in stride and value.layout is not _strided:  # a sparse tensor's strides are zeros
+        if (not stride or 0 in stride) and value.layout is not _strided:  # a sparse tensor's strides are zeros
             raise TypeError(value.layout)
         return (value.shape, stride, value.dtype, value.device)
     if kind in _PLAIN:
@@ -137,6 +137,13 @@ def _tensor_key(value: torch.Tensor) -> Key:
     if value.layout in SPARSE:
         more = (stored(value),)
     return (shape, stride, value.dtype, value.device, *more)
+
+
+def has_complex(key: Key) -> bool:
+    """Whether a complex tensor or number is in a key."""
+    if type(key) is torch.dtype:
+        return key.is_complex
+    return key is complex or (type(key) is tuple and any(map(has_complex, key)))
 
 
 def _hints(sizes: Any) -> torch.Size:

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from flopdispatch.capture.calls import CALLS, DECOMPOSED, Call, forget_takers, remember
-from flopdispatch.capture.keys import careful_call, plain_call, result_key
+from flopdispatch.capture.keys import careful_call, has_complex, plain_call, result_key
 from flopdispatch.capture.meta import answer_for, answer_unseen
 from flopdispatch.capture.private import (
     active_modes,
@@ -26,6 +26,7 @@ from flopdispatch.capture.private import (
     is_wrapper,
     kernel_of,
     parts_of,
+    resolving,
     run_composite,
     without_dispatch,
 )
@@ -124,8 +125,10 @@ class RecordingMode(TorchDispatchMode):
             self.tracker.mark(begins, str(args[0]) if begins else "")
             return func(*args, **kwargs)
         if runs_as == "composite" and self._decomposes(func, args, kwargs, key):
+            is_complex = any(tensor.is_complex() for tensor in _tensors((args, kwargs)))
+            run = resolving(run_composite) if is_complex else run_composite
             with self:
-                return run_composite(func, args, kwargs)
+                return run(func, args, kwargs)
         takes = name_of(func) in TAKERS
         plain = key is not None
         key = key if plain else careful_call(func, args, kwargs)
@@ -137,9 +140,11 @@ class RecordingMode(TorchDispatchMode):
             out = answer(args, kwargs)
         else:
             run = kernel_of(func, bool(kwargs)) if plain else func
+            run = resolving(run) if has_complex(key) else run
             out = run(*args, **kwargs)
         result, taken = result_key(out), None
-        known = (key, result) if runs_as == "dynamic" else key
+        # An object is known by its type only, and may decide what comes out.
+        known = key if plain and runs_as != "dynamic" else (key, result)
         if takes:  # never known by the key alone
             with without_dispatch():
                 taken = taken_from(func, args, kwargs)
@@ -243,6 +248,10 @@ QUERIES = frozenset({
 })  # fmt: skip
 
 
+# Namespaces whose operators say by a tag that the values decide the sizes of their results.
+_TAGGED = ("aten", "prims")
+
+
 @cache
 def _how_it_runs(func: Any) -> str:
     if not isinstance(func, torch._ops.OpOverload):
@@ -253,6 +262,8 @@ def _how_it_runs(func: Any) -> str:
         return "marker"  # torch.profiler.record_function begins or ends
     if is_composite(func):
         return "composite"
+    if func.namespace not in _TAGGED:
+        return "dynamic"  # torchvision's nms, for one, doesn't say so
     return "dynamic" if torch.Tag.dynamic_output_shape in func.tags else "whole"
 
 

@@ -173,6 +173,26 @@ def kernel_of(overload: Any, keywords: bool = False) -> Callable[..., Any]:
     return getattr(overload, "_op", overload)
 
 
+_KEYS, _KEY = torch._C.DispatchKeySet, torch._C.DispatchKey
+_FALLBACKS = _KEYS(_KEY.Conjugate) | _KEYS(_KEY.Negative) | _KEYS(_KEY.ZeroTensor)
+
+
+def resolving(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, for complex operands inside of a dispatch mode.
+
+    There torch leaves out what resolves a lazy conjugate, also one that a kernel makes itself
+    (`pinv`, `hfft`), and computes with the numbers as they lie in memory.
+    """
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        excluded = torch._C._dispatch_tls_local_exclude_set() - _FALLBACKS
+        included = torch._C._dispatch_tls_local_include_set()
+        with torch._C._ForceDispatchKeyGuard(included, excluded):
+            return function(*args, **kwargs)
+
+    return run
+
+
 # While it is entered, torch functions are called without asking a TorchFunctionMode of the
 # user's, which would see them. No such mode is active where a dispatch mode is called.
 unwatched = torch._C.DisableTorchFunction
@@ -236,6 +256,7 @@ def sequence_number(node: Any) -> int:
 
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+_has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
 _META = torch._C.DispatchKey.Meta
 _DEVICES = (torch._C.DispatchKey.CPU, torch._C.DispatchKey.CUDA)
 _BACKENDS = [
@@ -248,8 +269,12 @@ _BACKENDS = [
 
 
 def is_composite(overload: Any) -> bool:
-    """Whether a kernel in terms of other operators stands behind this overload."""
-    return bool(overload.has_kernel_for_dispatch_key(_COMPOSITE))
+    """Whether a kernel in terms of other operators stands behind this overload.
+
+    A decomposition in Python (of `native_batch_norm`, say) is no such kernel: `run_composite` would
+    call what isn't there, for a backend that isn't among _BACKENDS.
+    """
+    return bool(_has_kernel(overload.name(), "CompositeImplicitAutograd"))
 
 
 def runs_on_meta(overload: Any) -> bool:
