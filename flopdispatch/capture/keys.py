@@ -84,7 +84,7 @@ def plain_key(value: Any) -> Key:
     kind = type(value)
     if kind is _Tensor or kind is _Parameter:
         stride = value.stride()
-        if (not stride or 0 in stride) and value.layout is not _strided:  # a sparse tensor's strides are zeros
+        if (not stride or 0 in stride) and value.layout is not _strided:  # sparse: all zeros
             raise TypeError(value.layout)
         return (value.shape, stride, value.dtype, value.device)
     if kind in _PLAIN:

@@ -252,7 +252,7 @@ def multi_margin_loss(
     Counts: per row an add for margin − x[y]; c − 1 times an add, a bound and, for p = 2, a mul;
     c − 2 adds; a mul by the weight; a division.
     """
-    c = self.shape[-1]
+    c = self.shape[-1] if self.shape else 1
     rows = math.prod(self.shape[:-1])
     others = rows * (c - 1)
     each = Cost(
@@ -272,7 +272,7 @@ def multi_margin_loss_backward(self: TensorSpec, p: Number, weight: TensorSpec |
     Counts: per row a division, a mul by the weight, an add for margin − x[y]; c − 1 times an
     add and, for p = 2, a mul (and a mul per row for 2·f); c − 2 adds and a change of sign.
     """
-    c = self.shape[-1]
+    c = self.shape[-1] if self.shape else 1
     rows = math.prod(self.shape[:-1])
     others = rows * (c - 1)
     return Cost(
@@ -291,7 +291,7 @@ def label_pairs(self: TensorSpec) -> tuple[int, int, int]:
 
     Example: one row of 5 classes has at most 2·3 pairs.
     """
-    c = self.shape[-1]
+    c = self.shape[-1] if self.shape else 1
     rows = math.prod(self.shape[:-1])
     targets = c // 2
     return rows, rows * targets, rows * targets * (c - targets)
