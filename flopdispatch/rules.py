@@ -99,7 +99,7 @@ def taken_from(overload: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
     values = dict(zip(names, defaults)) | dict(zip(names, args)) | kwargs
     takes = TAKERS[name_of(overload)]
     try:
-        return tuple(map(int, takes(**{name: values[name] for name in parameters(takes)})))
+        return tuple(map(int, takes(**{name: values.get(name) for name in parameters(takes)})))
     except Exception:  # no data, or none that may be read now
         return None
 
