@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from flopdispatch import Cost, FlopCounter, TensorSpec, default_registry
-from tests.programs import counted, macs_by_scope, state_of_torch
+from tests.programs import Square, counted, macs_by_scope, state_of_torch
 
 ONE = 512  # MACs of 8 rows through a linear layer of 8 by 8; as many for each of its gradients
 
@@ -25,21 +25,9 @@ def x(grad: bool = True) -> Tensor:
 
 
 def test_a_custom_function_is_counted_by_what_it_calls() -> None:
-    class Product(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            ctx.save_for_backward(x)
-            return x @ x
-
-        @staticmethod
-        def backward(ctx: Any, *grads: Tensor) -> Tensor:
-            (x,) = ctx.saved_tensors
-            gradient: Tensor = grads[0] @ x.t() + x.t() @ grads[0]
-            return gradient
-
     data = x()
-    assert counted(lambda: Product.apply(data)).macs == ONE
-    assert counted(lambda: Product.apply(data).sum().backward()).macs == 3 * ONE
+    assert counted(lambda: Square.apply(data)).macs == ONE
+    assert counted(lambda: Square.apply(data).sum().backward()).macs == 3 * ONE
 
 
 def test_scripted_functions_and_modules_are_counted() -> None:
