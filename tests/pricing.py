@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from flopdispatch.capture.keys import key_of, value_of
 from flopdispatch.cost import FIELDS, Cost
 from flopdispatch.formulas import default_registry
@@ -53,3 +55,9 @@ def hand(operator: str, args: tuple[Any, ...]) -> Cost:
 def scaled(value: Cost, times: int) -> Cost:
     """`times` as much of everything, written without Cost's own arithmetic."""
     return Cost(**{name: getattr(value, name) * times for name in FIELDS})
+
+
+def overload_of(name: str) -> Any:
+    """The overload with this name; skips the test on a torch that lacks it."""
+    found = overloads(name)
+    return found[0] if found else pytest.skip(f"this torch has no {name}")

@@ -7,9 +7,8 @@ import torch
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas import convolution
-from flopdispatch.formulas.operators import overloads
 from flopdispatch.spec import spec
-from tests.pricing import cost, cost_of_specs
+from tests.pricing import cost, cost_of_specs, overload_of
 
 aten = torch.ops.aten
 ALL = [True, True, True]
@@ -300,11 +299,6 @@ SPEC_ROWS: list[tuple[str, str, tuple[Any, ...], Any, Cost]] = [
         Cost(macs=8_640),
     ),
 ]
-
-
-def overload_of(name: str) -> Any:
-    found = overloads(name)
-    return found[0] if found else pytest.skip(f"this torch has no {name}")
 
 
 @pytest.mark.parametrize(("why", "name", "args", "expected"), ROWS)

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas import matmul
-from flopdispatch.formulas.operators import overloads
 from flopdispatch.spec import spec
 from tests import oracles, oracles_matmul
-from tests.pricing import cost, cost_of_specs, price
+from tests.pricing import cost, cost_of_specs, overload_of, price
 
 aten = torch.ops.aten
 f64 = torch.float64
@@ -282,11 +281,6 @@ SPEC_ROWS: list[tuple[str, str, tuple[Any, ...], dict[str, Any], Any, Cost]] = [
         Cost(macs=160, adds=40),
     ),
 ]
-
-
-def overload_of(name: str) -> Any:
-    found = overloads(name)
-    return found[0] if found else pytest.skip(f"this torch has no {name}")
 
 
 @pytest.mark.parametrize(("why", "name", "args", "kwargs", "expected"), ROWS)

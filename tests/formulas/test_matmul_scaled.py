@@ -7,9 +7,8 @@ import torch
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas import matmul_scaled
-from flopdispatch.formulas.operators import overloads
 from flopdispatch.spec import spec
-from tests.pricing import cost, cost_of_specs, price
+from tests.pricing import cost, cost_of_specs, overload_of, price
 
 aten = torch.ops.aten
 bf16 = torch.bfloat16
@@ -129,11 +128,6 @@ if matmul_scaled.PACKED is not None:
             Cost(macs=24, muls=12),
         )
     )
-
-
-def overload_of(name: str) -> Any:
-    found = overloads(name)
-    return found[0] if found else pytest.skip(f"this torch has no {name}")
 
 
 @pytest.mark.parametrize(("why", "name", "args", "kwargs", "result", "expected"), ROWS)

@@ -11,10 +11,9 @@ from torch.utils import mkldnn as mkldnn_utils
 from flopdispatch import FlopCounter
 from flopdispatch.cost import Cost
 from flopdispatch.formulas import default_registry
-from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.packed import AFTER, rules
 from flopdispatch.spec import OpCall, TensorSpec, spec
-from tests.pricing import cost_of_specs
+from tests.pricing import cost_of_specs, overload_of
 from tests.real_calls import counted
 
 mkldnn, onednn = torch.ops.mkldnn, torch.ops.onednn
@@ -133,11 +132,6 @@ ROWS: list[Row] = [
      (*TENSORS, quantized(2, 8, 6, 6), spec(8), *GEOMETRY, *INTO, 1.0, 0, "sum", 1.0, "relu", (),
       ""), quantized(2, 8, 6, 6), ints(576 * 18, 576 * (1 + 5 + 3 + 1))),
 ]  # fmt: skip
-
-
-def overload_of(name: str) -> Any:
-    found = overloads(name)
-    return found[0] if found else pytest.skip(f"this torch has no {name}")
 
 
 @pytest.mark.parametrize(("why", "name", "args", "result", "expected"), ROWS)

@@ -13,7 +13,7 @@ from flopdispatch.formulas.quantization import rules
 from flopdispatch.spec import spec
 from tests import oracles_quantized as loops
 from tests.oracles import Tally
-from tests.pricing import cost, cost_of_specs, price
+from tests.pricing import cost, cost_of_specs, overload_of, price
 from tests.real_calls import counted
 
 aten, quantized = torch.ops.aten, torch.ops.quantized
@@ -106,11 +106,6 @@ SPECS: list[tuple[str, tuple[Any, ...], Any, Cost]] = [
     ("quantization::_FloatToBfloat16Quantized.default", (spec(6),), spec(3), Cost()),
     ("quantization::_Bfloat16QuantizedToFloat.default", (spec(3),), spec(6), Cost()),
 ]  # fmt: skip
-
-
-def overload_of(name: str) -> Any:
-    found = overloads(name)
-    return found[0] if found else pytest.skip(f"this torch has no {name}")
 
 
 @pytest.mark.parametrize(("why", "name", "args", "expected"), ROWS)

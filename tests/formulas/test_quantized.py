@@ -19,7 +19,7 @@ from flopdispatch.spec import OpCall, TensorSpec, spec
 from tests import oracles_quantized as loops
 from tests.oracles import Tally
 from tests.oracles_quantized import to_bytes
-from tests.pricing import cost, cost_of_specs
+from tests.pricing import cost, cost_of_specs, overload_of
 from tests.real_calls import counted, priced
 
 quantized, wrapped = torch.ops.quantized, torch.ops._quantized
@@ -112,11 +112,6 @@ ROWS += [
      "quantized::conv_transpose2d_dynamic.default",
      (IMAGE, TRANSPOSED), ints(N * 45, 0) + TO_N + Cost(muls=360, adds=360)),
 ]  # fmt: skip
-
-
-def overload_of(name: str) -> Any:
-    found = overloads(name)
-    return found[0] if found else pytest.skip(f"this torch has no {name}")
 
 
 @pytest.mark.parametrize(("why", "name", "args", "expected"), ROWS)

@@ -10,7 +10,7 @@ from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.quantized_elements import rules
 from flopdispatch.spec import spec
 from tests.oracles_quantized import to_bytes
-from tests.pricing import cost, cost_of_specs, price
+from tests.pricing import cost, cost_of_specs, overload_of, price
 
 quantized = torch.ops.quantized
 
@@ -161,11 +161,6 @@ SPECS: list[tuple[str, tuple[Any, ...], Any, Cost]] = [
      BAGS + Cost(divs=16)),
     ("quantized::embedding_bag_prepack.default", (spec(5, 8, dtype=torch.quint8),), None, Cost()),
 ]  # fmt: skip
-
-
-def overload_of(name: str) -> Any:
-    found = overloads(name)
-    return found[0] if found else pytest.skip(f"this torch has no {name}")
 
 
 @pytest.mark.parametrize(("why", "name", "args", "expected"), ROWS)

@@ -9,7 +9,7 @@ from flopdispatch.cost import Cost
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.semi_structured import rules
 from flopdispatch.spec import TensorSpec, spec
-from tests.pricing import cost, cost_of_specs
+from tests.pricing import cost, cost_of_specs, overload_of
 
 aten = torch.ops.aten
 half, int8 = torch.float16, torch.int8
@@ -71,11 +71,6 @@ ROWS: list[tuple[str, str, tuple[Any, ...], dict[str, Any], TensorSpec | None, C
     ("rearranged", "_convert_weight_to_int4pack.default", (spec(3, 16, dtype=torch.uint8), 2), {},
      None, Cost()),
 ]  # fmt: skip
-
-
-def overload_of(name: str) -> Any:
-    found = overloads(name)
-    return found[0] if found else pytest.skip(f"this torch has no {name}")
 
 
 @pytest.mark.parametrize(("why", "name", "args", "kwargs", "result", "expected"), ROWS)
