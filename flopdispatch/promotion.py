@@ -12,8 +12,12 @@ def compute_dtype(call: OpCall) -> torch.dtype | None:
     """The dtype that a call computes in: its tensor operands' promoted type.
 
     Operands of integers that give a floating result (a mean, a true division, a product
-    with a Python float) are converted first, so these compute in the result's type.
+    with a Python float) are converted first, so these compute in the result's type. So do all
+    operands of a call that asks for a `dtype`, unless that is a quantized one.
     """
+    wanted = call.arguments().get("dtype")
+    if wanted in _ORDERED:
+        return wanted  # type: ignore[no-any-return]
     dtype = promoted(inputs(call) or tensors(call.result))
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
         wider = promoted(tensors(call.result))
@@ -43,6 +47,7 @@ _PROMOTING = (
     torch.float16, torch.bfloat16, torch.float32, torch.float64,
     torch.complex32, torch.complex64, torch.complex128,
 )  # fmt: skip
+_ORDERED = frozenset(_PROMOTING)
 _PROMOTED = {(a, b): torch.promote_types(a, b) for a in _PROMOTING for b in _PROMOTING}
 
 

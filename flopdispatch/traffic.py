@@ -21,25 +21,36 @@ def traffic(call: OpCall) -> tuple[int, int]:
     roles = _roles(call.overload)
     if roles is None:
         return 0, 0
-    outputs, fresh = roles
+    targets, returned = roles
     read, written = sum([t.nbytes for t in inputs(call)]), 0
-    if outputs:
+    if targets:
         values = call.arguments()
-        written = size([values[name] for name in outputs])
-    if any(fresh):
-        results = call.result if len(fresh) > 1 else (call.result,)
-        written += sum([size(value) for new, value in zip(fresh, results or ()) if new])
+        written = size([values[name] for name in targets])
+    if any(returned):
+        results = call.result if len(returned) > 1 else (call.result,)
+        written += sum([size(value) for own, value in zip(returned, results or ()) if own])
     return read, written
 
 
 @cache
 def _roles(overload: Any) -> tuple[tuple[str, ...], tuple[bool, ...]] | None:
-    """The names of the arguments written, and which returns are new; None for views."""
+    """Which arguments are written and not returned, and which returns are written; None for views.
+
+    An `out=` tensor has its size when it is returned: it may be resized.
+    """
     schema = getattr(overload, "_schema", None)
     if schema is None or is_view(schema):
         return None
-    written = [a for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-    return tuple(a.name for a in written), tuple(r.alias_info is None for r in schema.returns)
+    returned = [r.alias_info for r in schema.returns]
+    sets = [alias.before_set for alias in returned if alias is not None and alias.is_write]
+    targets = [
+        a.name
+        for a in schema.arguments
+        if a.alias_info is not None
+        and a.alias_info.is_write
+        and a.alias_info.before_set not in sets
+    ]
+    return tuple(targets), tuple(alias is None or alias.is_write for alias in returned)
 
 
 def size(*values: Any) -> int:

@@ -7,6 +7,7 @@ import math
 import torch
 
 from tests.oracles import Scalar, Tally, tensor_of
+from tests.oracles_pointwise import branch
 from tests.oracles_reduction import Row, log_add, magnitude
 
 NONE, MEAN, SUM = 0, 1, 2
@@ -45,8 +46,7 @@ def smooth_l1(x: Scalar, y: Scalar, beta: float) -> Scalar:
     z = magnitude(x - y)
     if beta == 0:
         return z
-    near, far = z * 0.5 * z / beta, z - 0.5 * beta
-    return near if z.value < beta else far
+    return z * 0.5 * z / beta if branch(z, z.value < beta) else z - 0.5 * beta
 
 
 def smooth_l1_gradient(x: Scalar, y: Scalar, grad: Scalar, beta: float) -> Scalar:
@@ -55,8 +55,7 @@ def smooth_l1_gradient(x: Scalar, y: Scalar, grad: Scalar, beta: float) -> Scala
 
 def huber(x: Scalar, y: Scalar, delta: float) -> Scalar:
     z = magnitude(x - y)
-    near, far = z * 0.5 * z, (z - 0.5 * delta) * delta
-    return near if z.value <= delta else far
+    return z * 0.5 * z if branch(z, z.value <= delta) else (z - 0.5 * delta) * delta
 
 
 def huber_gradient(x: Scalar, y: Scalar, grad: Scalar, delta: float) -> Scalar:

@@ -90,6 +90,13 @@ def test_an_out_tensor_is_written_only() -> None:
     assert moved(aten.max.dim_max, x(3, 4), 1, max=out[0], max_values=out[1]) == (48, 36)
 
 
+def test_an_out_tensor_is_written_in_the_size_that_it_is_given() -> None:
+    assert moved(aten.add.out, x(5), x(5), out=x(0)) == (40, 20)
+    out = (x(0), torch.empty(0, dtype=long))
+    assert moved(aten.max.dim_max, x(3, 4), 1, max=out[0], max_values=out[1]) == (48, 36)
+    assert moved(aten._foreach_add.List_out, [x(2)], [x(2)], out=[x(2)]) == (16, 8)
+
+
 def test_higher_order_operators_say_nothing_of_their_bytes() -> None:
     assert traffic(OpCall(torch.ops.higher_order.cond, (spec(3),), (), (spec(3),))) == (0, 0)
 

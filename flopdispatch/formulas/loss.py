@@ -72,13 +72,13 @@ def mse_loss_backward(self: TensorSpec, target: TensorSpec, reduction: int) -> C
 def smooth_l1_loss(self: TensorSpec, target: TensorSpec, reduction: int, beta: float) -> Cost:
     """With z = |x − y|: 0.5·z·z/beta if z < beta, else z − 0.5·beta. beta = 0 is |x − y|.
 
-    Counts: both branches, the data decide: per element 2 adds, 2 muls, a division and an
-    absolute value.
+    Counts: per element an add and an absolute value; the choice; the costlier branch, which is
+    2 muls and a division.
     """
     n = elements(self, target)
     if beta == 0:
         return Cost(adds=n, comparisons=n) + reduced(n, reduction)
-    return Cost(adds=2 * n, muls=2 * n, divs=n, comparisons=n) + reduced(n, reduction)
+    return Cost(adds=n, muls=2 * n, divs=n, comparisons=2 * n) + reduced(n, reduction)
 
 
 @rules.formula(aten.smooth_l1_loss_backward.default)
@@ -95,10 +95,11 @@ def smooth_l1_loss_backward(self: TensorSpec, target: TensorSpec, reduction: int
 def huber_loss(self: TensorSpec, target: TensorSpec, reduction: int) -> Cost:
     """With z = |x − y|: 0.5·z·z if z <= delta, else delta·(z − 0.5·delta).
 
-    Counts: both branches, the data decide: per element 2 adds, 3 muls and an absolute value.
+    Counts: per element an add and an absolute value; the choice; the costlier branch, which is
+    2 muls, or a mul and an add.
     """
     n = elements(self, target)
-    return Cost(adds=2 * n, muls=3 * n, comparisons=n) + reduced(n, reduction)
+    return Cost(adds=n, muls=2 * n, comparisons=2 * n) + reduced(n, reduction)
 
 
 @rules.formula(aten.huber_loss_backward.default)

@@ -154,12 +154,12 @@ rules.zero(aten.isin.Tensor_Scalar, aten.isin.Scalar_Tensor)
 
 
 @rules.formula(aten.histc.default)
-def histc(self: TensorSpec) -> Cost:
+def histc(self: TensorSpec, min: float, max: float) -> Cost:
     """How many elements fall into each of equal bins: (x − min)·(bins/(max − min)), rounded down.
 
-    Counts: per element an add, a mul, a rounding, and the add to its bin.
-
-    Ignores: the range, where it has to be found.
+    Counts: per element an add, a mul, a rounding, and the add to its bin; where min = max, the
+    least and the largest element are the range, which n − 1 comparisons find each.
     """
     n = self.numel
-    return Cost(adds=2 * n, muls=n, comparisons=n)
+    found = 2 * combined(n, 1) if min == max else 0
+    return Cost(adds=2 * n, muls=n, comparisons=n + found)

@@ -36,13 +36,15 @@ def sum_(self: TensorSpec, result: TensorSpec) -> Cost:
     return Cost(adds=combined(self.numel, result.numel))
 
 
-@rules.formula(aten.mean.default, aten.mean.dim)
+@rules.formula(aten.mean.default, aten.mean.dim, typed=False)
 def mean(self: TensorSpec, result: TensorSpec) -> Cost:
     """Mean over some or all dimensions.
 
-    Counts: the sum, and one division per output.
+    Counts: the sum, and one division per output; twice that of complex numbers, whose real and
+    imaginary parts have a mean each.
     """
-    return sum_(self, result) + Cost(divs=result.numel)
+    real = sum_(self, result) + Cost(divs=result.numel)
+    return real * 2 if result.dtype.is_complex else real
 
 
 @rules.formula(aten.prod.default, aten.prod.dim_int)
@@ -132,31 +134,33 @@ rules.zero(
 # Spread
 
 
-@rules.formula(aten.var.correction)
+@rules.formula(aten.var.correction, typed=False)
 def var(self: TensorSpec, result: TensorSpec) -> Cost:
     """Variance, in two passes: the mean, then the mean of the squared deviations.
 
     Counts: the mean (n − m adds, m divs); n subtractions; n squares; n − m adds and m divs.
-    The divisor, elements less the correction, is a constant.
+    The divisor, elements less the correction, is a constant. Of complex numbers: the variance of
+    the real parts and that of the imaginary ones, and m adds.
     Example: (2, 4) over its last dimension is 6 + 8 + 6 adds, 8 muls and 4 divs.
     """
     n, m = self.numel, result.numel
-    return Cost(adds=2 * combined(n, m) + n, muls=n, divs=2 * m)
+    real = Cost(adds=2 * combined(n, m) + n, muls=n, divs=2 * m)
+    return real * 2 + Cost(adds=m) if self.dtype.is_complex else real
 
 
-@rules.formula(aten.std.correction)
+@rules.formula(aten.std.correction, typed=False)
 def std(self: TensorSpec, result: TensorSpec) -> Cost:
     """Standard deviation: the variance, and one square root per output."""
     return var(self, result) + Cost(transcendentals=result.numel)
 
 
-@rules.formula(aten.var_mean.correction)
+@rules.formula(aten.var_mean.correction, typed=False)
 def var_mean(self: TensorSpec, result: Results) -> Cost:
     """Variance and mean: the variance needs the mean anyway."""
     return var(self, result[0])
 
 
-@rules.formula(aten.std_mean.correction)
+@rules.formula(aten.std_mean.correction, typed=False)
 def std_mean(self: TensorSpec, result: Results) -> Cost:
     """Standard deviation and mean: the former needs the latter anyway."""
     return std(self, result[0])

@@ -60,7 +60,10 @@ def test_a_stable_sort_is_a_sort() -> None:
 
 def test_a_histogram_places_each_element() -> None:
     # less the minimum, times bins over range, rounded down, one more in its bin
-    assert cost(aten.histc.default, X) == Cost(adds=10 + 10, muls=10, comparisons=10)
+    placed = Cost(adds=10 + 10, muls=10, comparisons=10)
+    assert cost(aten.histc.default, X, 4, 0.0, 2.0) == placed
+    # where no range is given, the least and the largest of the 10 are found
+    assert cost(aten.histc.default, X) == placed + Cost(comparisons=9 + 9)
 
 
 def test_each_rule_has_a_row() -> None:

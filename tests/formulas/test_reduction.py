@@ -234,6 +234,37 @@ def test_meta_is_priced_as_cpu() -> None:
     )
 
 
+COMPLEX = torch.ones(2, 3, dtype=torch.complex64)
+
+
+@pytest.mark.parametrize(
+    ("op", "expected"),
+    [
+        (aten.mean.default, Cost(adds=2 * 5, divs=2)),
+        # mean 5 and 1, 6 differences, 6 squares, their mean 5 and 1, of each part; their sum
+        (aten.var.correction, Cost(adds=2 * 16 + 1, muls=2 * 6, divs=2 * 2)),
+        (aten.std.correction, Cost(adds=2 * 16 + 1, muls=2 * 6, divs=2 * 2, transcendentals=1)),
+        (aten.var_mean.correction, Cost(adds=2 * 16 + 1, muls=2 * 6, divs=2 * 2)),
+        (aten.std_mean.correction,
+         Cost(adds=2 * 16 + 1, muls=2 * 6, divs=2 * 2, transcendentals=1)),
+    ],
+)  # fmt: skip
+def test_complex_numbers_spread_in_their_two_parts(op: Any, expected: Cost) -> None:
+    assert cost(op, COMPLEX) == expected
+
+
+def test_a_call_computes_in_the_type_that_it_asks_for() -> None:
+    floats, f64 = torch.ones(4), torch.float64
+    assert price(aten.sum.default, floats, dtype=f64).dtype is f64
+    assert price(aten.cumsum.default, floats, 0, dtype=f64).dtype is f64
+    assert cost(aten.sum.default, floats, dtype=torch.int64) == Cost(int_ops=3)
+    assert cost(aten.sum.default, floats.bool(), dtype=torch.float32) == Cost(adds=3)
+    # the real parts of complex numbers, of which a softmax has 1 + 1 additions or subtractions
+    op, out = aten.softmax.int_out, torch.empty(1)
+    found = price(op, torch.ones(1, dtype=torch.complex64), 0, torch.float32, out=out)
+    assert (found.dtype, found.cost.adds, found.cost.divs) == (torch.float32, 1, 1)
+
+
 def test_the_mean_of_integers_is_computed_as_its_result() -> None:
     ones = torch.ones(4, dtype=torch.int64)
     assert cost(aten.mean.default, ones, dtype=torch.float32) == Cost(adds=3, divs=1)
