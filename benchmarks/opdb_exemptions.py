@@ -78,9 +78,8 @@ SAVES_ALWAYS = "a differentiable step saves copies in no_grad too"
 BYTES_BY_MODE = {
     "operator nn.functional.linear_cross_entropy.chunked": GIVES_GRADIENTS,
     "operator nn.functional.linear_cross_entropy.chunked_none": GIVES_GRADIENTS,
+    "operator sparse.mm.reduce": "it gives the indices of the largest where gradients are needed",
     "operator nn.functional.rms_norm": "on meta, fused in inference_mode as on a GPU",
-    "operator pca_lowrank": "in inference_mode torch copies complex conjugates more often",
-    "operator svd_lowrank": "the same",
     "module nn.LinearCrossEntropyLoss": GIVES_GRADIENTS,
     "module nn.RMSNorm": "on meta, fused in inference_mode as on a GPU",
     "module nn.Transformer": FOLDED,
@@ -113,6 +112,7 @@ FLASH = "the CPU has a fused attention kernel, meta runs the same products with 
 # Forwards that compute something else on meta than on the CPU.
 OPERATIONS_ACROSS = {
     "operator matrix_exp": "the degree depends on the values: meta has an estimate",
+    "optimizer SparseAdam": "how many entries a sparse gradient has lies in its values",
     "operator nn.functional.one_hot": "the CPU looks for the largest class and fills zeros, meta "
     "compares",
     "operator nn.functional.scaled_dot_product_attention": FLASH,

@@ -41,6 +41,10 @@ RAN_EAGERLY = (
 )
 
 
+# A composite kernel may make lazily conjugated numbers of real ones.
+_run_composite = resolving(run_composite)
+
+
 class RecordingMode(TorchDispatchMode):
     """Adds each operator call to the bucket of the scope and phase it belongs to.
 
@@ -125,10 +129,8 @@ class RecordingMode(TorchDispatchMode):
             self.tracker.mark(begins, str(args[0]) if begins else "")
             return func(*args, **kwargs)
         if runs_as == "composite" and self._decomposes(func, args, kwargs, key):
-            is_complex = any(tensor.is_complex() for tensor in _tensors((args, kwargs)))
-            run = resolving(run_composite) if is_complex else run_composite
             with self:
-                return run(func, args, kwargs)
+                return _run_composite(func, args, kwargs)
         takes = name_of(func) in TAKERS
         plain = key is not None
         key = key if plain else careful_call(func, args, kwargs)

@@ -38,6 +38,18 @@ def test_results_are_those_without_us(name: str, mode: Any) -> None:
     assert counter.profile.uncounted == {}
 
 
+@pytest.mark.parametrize("name", ["hfft", "hfft of real numbers", "pinv"])
+def test_copies_of_conjugates_are_seen_in_all_modes(name: str) -> None:
+    programs = {**PROGRAMS, "hfft of real numbers": lambda: torch.fft.hfft(A.real)}
+    found = []
+    modes: list[Any] = [torch.enable_grad, torch.no_grad, torch.inference_mode]
+    for mode in modes:
+        with mode(), FlopCounter(display=False) as counter:
+            programs[name]()
+        found.append(counter.profile.total)
+    assert found[0] == found[1] == found[2]
+
+
 def test_a_sparse_scalar_on_meta_is_no_plain_tensor() -> None:
     scalar = torch.ones(()).to_sparse().to("meta")
     with FlopCounter(display=False):
