@@ -80,6 +80,8 @@ BYTES_BY_MODE = {
     "operator nn.functional.linear_cross_entropy.chunked_none": GIVES_GRADIENTS,
     "operator sparse.mm.reduce": "it gives the indices of the largest where gradients are needed",
     "operator nn.functional.rms_norm": "on meta, fused in inference_mode as on a GPU",
+    "operator pca_lowrank": "in inference_mode torch copies complex conjugates more often",
+    "operator svd_lowrank": "the same",
     "module nn.LinearCrossEntropyLoss": GIVES_GRADIENTS,
     "module nn.RMSNorm": "on meta, fused in inference_mode as on a GPU",
     "module nn.Transformer": FOLDED,
