@@ -170,7 +170,7 @@ class Registry:
                 self._check_parameters(overload, function, {"result", "taken"})
             self._check_parameters(overload, rule.takes, set())
         if rule.takes is not None:
-            TAKERS[name_of(overload)] = rule.takes
+            TAKERS[name_of(overload), rule.layout] = rule.takes
         self._rules[overload, rule.layout] = rule
         Registry._changes += 1
 

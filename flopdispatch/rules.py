@@ -12,13 +12,17 @@ import torch
 
 from flopdispatch.cost import Cost
 from flopdispatch.spec import signature
+from flopdispatch.variants import functional_twin
 
 COUNTED, ZERO, UNCOUNTED = "counted", "zero", "uncounted"
 DECOMPOSED = "decomposed"  # runs as other operators, which are counted
 DENSE, SPARSE, NESTED = LAYOUTS = "dense", "sparse", "nested"
 
-# What any registry's rules take from an operator's arguments when it runs, for all to price.
-TAKERS: dict[str, Callable[..., tuple[int, ...]]] = {}
+Taker = Callable[..., tuple[int, ...]]
+
+# What any registry's rules take from an operator's arguments when it runs, for all to price: by
+# its name and the layout of its operands.
+TAKERS: dict[tuple[str, str], Taker] = {}
 
 Traffic = Callable[..., tuple[int, int]]
 
@@ -45,7 +49,7 @@ class Rule:
     typed: bool = True
     nbytes: Traffic | None = None
     layout: str = DENSE
-    takes: Callable[..., tuple[int, ...]] | None = None
+    takes: Taker | None = None
 
     @property
     def state(self) -> str:
@@ -93,11 +97,20 @@ class Explanation:
         return "".join(words) + (f"\n\n{self.text}" if self.text else "")
 
 
-def taken_from(overload: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
-    """What a rule takes from the real arguments of a call; None where nothing can be taken."""
+def taker(overload: Any, layouts: tuple[str, ...] = LAYOUTS) -> Taker | None:
+    """What takes from the arguments of an overload, or of the one that it is a variant of."""
+    while overload is not None:
+        for layout in layouts:
+            if (name_of(overload), layout) in TAKERS:
+                return TAKERS[name_of(overload), layout]
+        overload = functional_twin(overload)
+    return None
+
+
+def taken_from(takes: Taker, overload: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
+    """What is taken from the real arguments of a call; None where nothing can be."""
     names, defaults = signature(overload)
     values = dict(zip(names, defaults)) | dict(zip(names, args)) | kwargs
-    takes = TAKERS[name_of(overload)]
     try:
         return tuple(map(int, takes(**{name: values.get(name) for name in parameters(takes)})))
     except Exception:  # no data, or none that may be read now

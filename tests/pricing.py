@@ -11,7 +11,7 @@ from flopdispatch.capture.keys import key_of, value_of
 from flopdispatch.cost import FIELDS, Cost
 from flopdispatch.formulas import default_registry
 from flopdispatch.formulas.operators import overloads
-from flopdispatch.rules import Price
+from flopdispatch.rules import Price, taken_from, taker
 from flopdispatch.spec import OpCall
 
 
@@ -61,3 +61,9 @@ def overload_of(name: str) -> Any:
     """The overload with this name; skips the test on a torch that lacks it."""
     found = overloads(name)
     return found[0] if found else pytest.skip(f"this torch has no {name}")
+
+
+def taken_of(overload: Any, args: Any, kwargs: dict[str, Any]) -> tuple[int, ...] | None:
+    """What is taken from the arguments of a call, None where nothing can be."""
+    takes = taker(overload)
+    return None if takes is None else taken_from(takes, overload, args, kwargs)

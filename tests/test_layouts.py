@@ -53,11 +53,30 @@ def test_products_of_sparse_tensors_differ_in_the_entries_that_meet() -> None:
         found = []
         for left, right in pairs:
             a, b = left.to_sparse(layout=layout), right.to_sparse(layout=layout)
-            with Dispatched() as dispatched:
-                torch.sparse.mm(a, b)
-            found.append(dispatched.total().macs)
-            assert {price.estimate for _, price in dispatched.prices} == {""}
-        assert found == [3, 9, 0]
+            for product in (torch.sparse.mm, torch.mm):
+                with Dispatched() as dispatched:
+                    product(a, b)
+                found.append(dispatched.total().macs)
+                assert {price.estimate for _, price in dispatched.prices} == {""}
+        assert found == [3, 3, 9, 9, 0, 0]
+
+
+def test_variants_take_what_the_functional_operator_takes() -> None:
+    """A diagonal of 3 by ones; in place it is one of the factors, as it was before."""
+    a, b = torch.eye(3).to_sparse_csr(), torch.ones(3, 3).to_sparse_csr()
+    out = torch.zeros(3, 3).to_sparse_csr()
+    runs: list[Callable[[], Any]] = [lambda: torch.addmm(a, a, b, out=out), lambda: a.addmm_(a, b)]
+    for run in runs:
+        with Dispatched() as dispatched:
+            run()
+        assert dispatched.total().macs == 9
+        assert {price.estimate for _, price in dispatched.prices} == {""}
+
+
+def test_nothing_is_taken_from_dense_matrices() -> None:
+    with FlopCounter(display=False) as counter:
+        torch.eye(3) @ torch.eye(3)
+    assert {call.taken for call in counter.profile.calls} == {None}
 
 
 def eye(layout: torch.layout) -> torch.Tensor:

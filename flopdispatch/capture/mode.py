@@ -32,7 +32,7 @@ from flopdispatch.capture.private import (
 )
 from flopdispatch.capture.recording import Bucket, Recording
 from flopdispatch.capture.scopes import Nowhere, ScopeTracker
-from flopdispatch.rules import TAKERS, name_of, taken_from
+from flopdispatch.rules import DENSE, LAYOUTS, TAKERS, name_of, taken_from, taker
 from flopdispatch.traffic import is_view
 
 RAN_EAGERLY = (
@@ -131,11 +131,14 @@ class RecordingMode(TorchDispatchMode):
         if runs_as == "composite" and self._decomposes(func, args, kwargs, key):
             with self:
                 return _run_composite(func, args, kwargs)
-        takes = name_of(func) in TAKERS
         plain = key is not None
+        takes = taker(func, (DENSE,) if plain else LAYOUTS)
         key = key if plain else careful_call(func, args, kwargs)
-        on_meta = plain and not takes and runs_as != "dynamic"
-        answer = None
+        on_meta = plain and takes is None and runs_as != "dynamic"
+        answer = taken = None
+        if takes is not None:
+            with without_dispatch():
+                taken = taken_from(takes, func, args, kwargs)
         if on_meta and self.answers and not is_deterministic():
             answer = answer_unseen(func, args, kwargs, key)
         if answer is not None:
@@ -144,12 +147,10 @@ class RecordingMode(TorchDispatchMode):
             run = kernel_of(func, bool(kwargs)) if plain else func
             run = resolving(run) if has_complex(key) else run
             out = run(*args, **kwargs)
-        result, taken = result_key(out), None
+        result = result_key(out)
         # An object is known by its type only, and may decide what comes out.
         known = key if plain and runs_as != "dynamic" else (key, result)
-        if takes:  # never known by the key alone
-            with without_dispatch():
-                taken = taken_from(func, args, kwargs)
+        if takes is not None:  # never known by the key alone
             known = (known, taken)
         call = CALLS.get(known)
         if call is None:

@@ -87,6 +87,11 @@ def mat1_and_mat2_unknown(mat1: TensorSpec, mat2: TensorSpec, taken: Taken) -> b
     return are_unknown(mat1, mat2, taken)
 
 
+def take_self_and_mat2(self: torch.Tensor, mat2: torch.Tensor) -> tuple[int]:
+    """`matched_entries`."""
+    return matched_entries(self, mat2)
+
+
 def take_self_and_other(self: torch.Tensor, other: torch.Tensor) -> tuple[int]:
     """`matched_entries`."""
     return matched_entries(self, other)
@@ -97,12 +102,12 @@ def take_mat1_and_mat2(mat1: torch.Tensor, mat2: torch.Tensor) -> tuple[int]:
     return matched_entries(mat1, mat2)
 
 
-# Dense products go by the same overload, in a hurry: nothing is taken from them.
 @rules.formula(
     *overloads("mm.default", "bmm.default"),
     layout="sparse",
     estimate=PAIRS,
     estimated_if=self_and_mat2_unknown,
+    takes=take_self_and_mat2,
 )
 def mm(self: TensorSpec, mat2: TensorSpec, taken: Taken) -> Cost:
     """Product of matrices: as `product`.
@@ -148,17 +153,11 @@ def added(self: TensorSpec, result: TensorSpec, beta: Number, alpha: Number) -> 
 
 
 @rules.formula(
-    *overloads("_sparse_addmm.default"),
+    *overloads("_sparse_addmm.default", "addmm.default"),
     layout="sparse",
     estimate=PAIRS,
     estimated_if=mat1_and_mat2_unknown,
     takes=take_mat1_and_mat2,
-)
-@rules.formula(
-    *overloads("addmm.default"),
-    layout="sparse",
-    estimate=PAIRS,
-    estimated_if=mat1_and_mat2_unknown,
 )
 def addmm(
     self: TensorSpec,

@@ -17,11 +17,12 @@ from flopdispatch.formulas import default_registry
 from flopdispatch.formulas.attention_packed import packed_lengths
 from flopdispatch.formulas.attention_packed import rules as packed_rules
 from flopdispatch.formulas.operators import overloads
-from flopdispatch.rules import Price, taken_from
+from flopdispatch.rules import Price
 from flopdispatch.spec import OpCall, TensorSpec, signature, spec
 from tests import oracles_attention as loops
 from tests.dispatched import Dispatched
 from tests.oracles import Tally
+from tests.pricing import taken_of
 
 aten = torch.ops.aten
 nested_warning = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
@@ -148,7 +149,7 @@ def test_each_operator_names_where_its_sequences_end(overload: Any) -> None:
     given = {"cum_seq_q": ends(2, 3), "cum_seq_k": ends(4, 1)}
     if "efficient" in str(overload):
         given = {"cu_seqlens_q": ends(2, 3), "cu_seqlens_k": ends(4, 1)}
-    assert taken_from(overload, (), given) == (5, 11)
+    assert taken_of(overload, (), given) == (5, 11)
 
 
 @pytest.mark.parametrize("overload", FORWARDS)
@@ -158,7 +159,7 @@ def test_each_forward_names_the_keys_that_are_used(overload: Any) -> None:
         pytest.skip("not known to this torch")
     prefix = "cu_seqlens" if "efficient" in str(overload) else "cum_seq"
     given = {f"{prefix}_q": ends(2, 3), f"{prefix}_k": ends(8, 8), name: torch.tensor([4, 1])}
-    assert taken_from(overload, (), given) == (5, 11)
+    assert taken_of(overload, (), given) == (5, 11)
 
 
 def test_nothing_is_taken_where_there_is_nothing_to_read() -> None:
@@ -167,7 +168,7 @@ def test_nothing_is_taken_where_there_is_nothing_to_read() -> None:
     on_meta = (*PACKED_ARGS, ends(2, 3).to("meta"), ends(4, 1).to("meta"), 3, 4, 0.0, False, False)
     empty = (*PACKED_ARGS, torch.tensor([]), torch.tensor([]), 3, 4, 0.0, False, False)
     for args in (dense, on_meta, empty):
-        assert taken_from(overload, args, {}) is None
+        assert taken_of(overload, args, {}) is None
 
 
 # Whole calls

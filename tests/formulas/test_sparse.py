@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from flopdispatch.cost import Cost
 from flopdispatch.formulas import default_registry, sparse, sparse_entries
 from flopdispatch.formulas.operators import overloads
-from flopdispatch.rules import TAKERS, Price, name_of, taken_from
+from flopdispatch.rules import Price
 from flopdispatch.spec import OpCall, TensorSpec
 from tests import oracles_sparse as loops
 from tests.oracles import Tally
-from tests.pricing import call_of, scaled
+from tests.pricing import call_of, scaled, taken_of
 
 aten = torch.ops.aten
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse")
@@ -30,7 +30,7 @@ f64 = torch.float64
 def ran(overload: Any, *args: Any, **kwargs: Any) -> tuple[Any, Price]:
     """What an operator gives, and its price with what is taken from the arguments."""
     before = call_of(overload, args, kwargs, None)
-    taken = taken_from(overload, args, kwargs) if name_of(overload) in TAKERS else None
+    taken = taken_of(overload, args, kwargs)
     out = overload(*args, **kwargs)
     result = call_of(overload, (), {}, out).result
     return out, default_registry().price(replace(before, result=result, taken=taken))
@@ -217,9 +217,9 @@ def test_pairs_are_taken_from_each_layout() -> None:
     op = aten._sparse_sparse_matmul.default
     for layout in (COO, CSR, CSC):
         pair = A.to_sparse(layout=layout), B.to_sparse(layout=layout)
-        assert taken_from(op, pair, {}) == (4,)
-    assert taken_from(op, (A.to_sparse_bsr((1, 3)), B.to_sparse_bsr((1, 3))), {}) == (18,)
-    assert taken_from(op, (A, B.to_sparse()), {}) is None
+        assert taken_of(op, pair, {}) == (4,)
+    assert taken_of(op, (A.to_sparse_bsr((1, 3)), B.to_sparse_bsr((1, 3))), {}) == (18,)
+    assert taken_of(op, (A, B.to_sparse()), {}) is None
 
 
 def test_pairs_of_unknown_entries_are_estimated() -> None:
