@@ -10,7 +10,6 @@ from functools import cache
 import pytest
 import torch
 
-RUNS_ANOTHER = "runs an operator that it is given, with all modes off: listed as uncounted"
 COMPILED = "runs code that was compiled elsewhere, whose cost nobody knows: listed as uncounted"
 KERNEL = "a kernel of the user's, whose cost only the user knows: uncounted without a formula"
 
@@ -25,15 +24,7 @@ EXEMPT = {
         ),
         MOBILE,
     ),
-    **dict.fromkeys(
-        (
-            "auto_functionalized", "auto_functionalized_v2", "foreach_map", "invoke_quant",
-            "invoke_quant_packed", "out_dtype", "run_and_save_rng_state", "run_with_rng_state",
-            "graphsafe_run_with_rng_state", "run_dtensor_rng_op", "with_effects",
-            "call_torchbind", "trace_wrapped",
-        ),
-        RUNS_ANOTHER,
-    ),
+    "trace_wrapped": "stands for a function in a graph that is being compiled: never runs",
     **dict.fromkeys(
         ("aoti_call_delegate", "executorch_call_delegate", "inductor_compiled_code"), COMPILED
     ),

@@ -17,6 +17,7 @@ from flopdispatch.capture.private import (
     active_modes,
     compiled_runs,
     current_graph_task,
+    dispatch_modes,
     has_own_kernel,
     hidden_from_compiler,
     higher_order_runs,
@@ -25,6 +26,7 @@ from flopdispatch.capture.private import (
     is_fake,
     is_wrapper,
     kernel_of,
+    own_kernel,
     parts_of,
     resolving,
     run_composite,
@@ -166,13 +168,14 @@ class RecordingMode(TorchDispatchMode):
         """Run a higher-order operator as it runs without us, and what it calls with us."""
 
         def counted(value: Any) -> Any:
-            if not callable(value) or isinstance(value, type | torch._ops.OperatorBase):
+            if not callable(value) or isinstance(value, type):
                 return value
             # A graph is no module of the user's that would have a row.
             run = value.forward if isinstance(value, torch.fx.GraphModule) else value
 
             def body(*inner: Any, **named: Any) -> Any:
-                with self:
+                # One function may be given to another to call.
+                with nullcontext() if self in dispatch_modes() else self:
                     return run(*inner, **named)
 
             return body
@@ -183,8 +186,13 @@ class RecordingMode(TorchDispatchMode):
                 f"{name_of(func)} ran on tensors without data: what it calls is counted as often "
                 "as torch called it to know the result's sizes"
             )
-        inside, named = tree_map(counted, (args, kwargs))
-        out = func(*inside, **named)
+        if any(isinstance(value, _GIVEN) for value in tree_leaves((args, kwargs))):
+            run = own_kernel(func, args, kwargs)
+            with self:
+                out = run(*args, **kwargs)
+        else:
+            inside, named = tree_map(counted, (args, kwargs))
+            out = func(*inside, **named)
         call = Call(func, key[2 : 2 + len(args)], key[3 + len(args) :], result_key(out))
         self._first(self.tracker.present(), call)
         return out
@@ -268,6 +276,11 @@ def _how_it_runs(func: Any) -> str:
     if func.namespace not in _TAGGED:
         return "dynamic"  # torchvision's nms, for one, doesn't say so
     return "dynamic" if torch.Tag.dynamic_output_shape in func.tags else "whole"
+
+
+# Given one of these, a higher-order operator takes no function in its place: its own kernel calls
+# it, below the mode.
+_GIVEN = (torch._ops.OperatorBase, torch.ScriptObject)
 
 
 def _tensors(values: Any) -> list[torch.Tensor]:

@@ -296,6 +296,12 @@ def has_own_kernel(overload: Any, tensors: list[torch.Tensor]) -> bool:
     )
 
 
+def own_kernel(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a higher-order operator runs for these arguments where no mode is active, as now."""
+    keys = torch._ops._compute_keyset(args, kwargs, operator.non_fallthrough_keys)
+    return partial(operator.dispatch, keys.highestPriorityTypeId())
+
+
 def run_composite(overload: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run the composite kernel: the path that eager takes where no mode is active."""
     return overload._op_dk(_COMPOSITE, *args, **kwargs)

@@ -1,7 +1,8 @@
 """Control flow and other higher-order operators: what they call is counted as it runs.
 
-`torch.cond` counts the branch that is taken, a loop each of its turns. The operators themselves
-are declared zero: stacking and slicing moves elements, and tests are no arithmetic.
+`torch.cond` counts the branch that is taken, a loop each of its turns, one that is given an
+operator what this costs. They themselves are declared zero: stacking and slicing moves elements,
+and tests are no arithmetic.
 
 Letters: b batch, h query heads, s queries, t keys, d size of a query or key, e of a value.
 """
@@ -25,7 +26,10 @@ rules.zero(
             "wrap_activation_checkpoint", "tag_activation_checkpoint", "hints_wrapper",
             "strict_mode", "invoke_subgraph", "autograd_function_apply", "custom_function_call",
             "dynamo_bypassing_wrapper", "flat_apply", "invoke_leaf_function", "run_const_graph",
-            "local_map_hop", "print", "_export_tracepoint",
+            "local_map_hop", "print", "_export_tracepoint", "auto_functionalized",
+            "auto_functionalized_v2", "call_torchbind", "foreach_map", "invoke_quant",
+            "invoke_quant_packed", "out_dtype", "run_and_save_rng_state", "run_with_rng_state",
+            "graphsafe_run_with_rng_state", "run_dtensor_rng_op", "with_effects",
         )
     )
 )  # fmt: skip

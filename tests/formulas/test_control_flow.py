@@ -9,17 +9,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._higher_order_ops.associative_scan import associative_scan
+from torch._higher_order_ops.auto_functionalize import auto_functionalized
+from torch._higher_order_ops.foreach_map import foreach_map
 from torch._higher_order_ops.map import map as map_operator
+from torch._higher_order_ops.out_dtype import out_dtype
 from torch._higher_order_ops.scan import scan
 from torch._higher_order_ops.while_loop import while_loop
+from torch._prims.rng_prims import run_and_save_rng_state, run_with_rng_state
 from torch._subclasses import FakeTensorMode
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.utils._pytree import tree_leaves
 
 from flopdispatch import Cost, FlopCounter, Profile, default_registry
 from flopdispatch.spec import OpCall, spec
 from tests.programs import counted, macs_by_row
 from tests.versions import needs_torch
 
+aten = torch.ops.aten
 ONE = 512  # MACs of two matrices of 8 by 8
 ONES: Any = torch.ones(8)
 
@@ -205,3 +211,56 @@ def test_a_branch_that_raises_leaves_nothing_wrong_behind() -> None:
             torch.ops.higher_order.cond(torch.tensor(True), refuse, lambda x: (x,), (x(),))
         x() @ x()
     assert counter.macs == ONE
+
+
+# Given an operator
+
+
+@torch.library.custom_op("flopdispatch_test::accumulate", mutates_args={"x"})
+def accumulate(x: Tensor, y: Tensor) -> None:
+    """x + y in place."""
+    x.add_(y)
+
+
+BYTES: Any = torch.ones(8, 8, dtype=torch.int8)
+GIVEN: dict[str, tuple[Callable[[], Any], Cost]] = {
+    "out_dtype": (
+        lambda: out_dtype(aten.mm.default, torch.int32, BYTES, BYTES),
+        Cost(int_macs=ONE, int_ops=2 * ONE),
+    ),
+    "with its random state": (
+        lambda: run_and_save_rng_state(aten.native_dropout.default, x(), 0.5, True),
+        Cost(muls=2 * 64),  # by the mask and the scale
+    ),
+    "in a random state": (
+        lambda: run_with_rng_state(
+            torch.get_rng_state(), aten.native_dropout.default, x(), 0.5, True
+        ),
+        Cost(muls=2 * 64),
+    ),
+    "a list": (lambda: foreach_map(torch.add, [x(), x()], [x(), x()]), Cost(adds=2 * 64)),
+}
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode])
+@pytest.mark.parametrize("name", GIVEN)
+def test_an_operator_that_is_given_is_counted(name: str, mode: Any) -> None:
+    run, expected = GIVEN[name]
+    with mode():
+        torch.manual_seed(0)
+        without = run()
+        torch.manual_seed(0)
+        found: list[Any] = []
+        profile = of(lambda: found.append(run()))
+    assert profile.total.moving(0, 0) == expected
+    for ours, theirs in zip(tree_leaves(found[0]), tree_leaves(without), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_an_operator_of_the_users_that_is_given_is_uncounted() -> None:
+    y = x()
+    with FlopCounter(display=False) as counter:
+        ours: Any = auto_functionalized(torch.ops.flopdispatch_test.accumulate.default, x=y, y=y)[1]
+    assert torch.equal(ours, y + y)
+    assert torch.equal(y, x())
+    assert counter.profile.uncounted == {torch.ops.flopdispatch_test.accumulate.default: 1}
