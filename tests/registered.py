@@ -6,14 +6,45 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import torch
-import torch._higher_order_ops
-import torchvision  # noqa: F401 (registers its operators)
 from torch._ops import _higher_order_ops
 
 from flopdispatch import default_registry
+
+# What registers operators when it is imported.
+LIBRARIES = (
+    "torch._dynamo.tensor_version_op",
+    "torch._dynamo._trace_wrapped_higher_order_op",
+    "torch._functorch._activation_offloading.offload_ops",
+    "torch._higher_order_ops",
+    "torch._inductor.decomposition",
+    "torch._inductor.fx_passes.bucketing",
+    "torch._inductor.fx_passes.post_grad",
+    "torch._inductor.inductor_prims",
+    "torch.ao.quantization.fx._decomposed",
+    "torch.distributed._ops.device_mesh",
+    "torch.distributed._symmetric_memory",
+    "torch.distributed.fsdp._fully_shard._fsdp_collectives",
+    "torch.distributed.pipelining._IR",
+    "torch.distributed.tensor.experimental._context_parallel._cp_custom_ops",
+    "torch.nn.attention.flex_attention",
+    "torch.nn.attention.varlen",
+    "torch.nn.modules.linear_cross_entropy",
+    "torch.onnx.ops",
+    "torchvision",
+    "torchvision.io",
+)
+
+
+def import_libraries() -> None:
+    """Import those that this torch has."""
+    for library in LIBRARIES:
+        with suppress(ImportError):
+            import_module(library)
 
 
 def overloads() -> dict[str, Any]:
@@ -30,6 +61,7 @@ def overloads() -> dict[str, Any]:
 
 def main() -> None:
     """Print them."""
+    import_libraries()
     rules = default_registry()
     states = {
         name: [rules.explain(overload).state, [tag.name for tag in getattr(overload, "tags", [])]]

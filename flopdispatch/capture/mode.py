@@ -168,7 +168,7 @@ class RecordingMode(TorchDispatchMode):
         """Run a higher-order operator as it runs without us, and what it calls with us."""
 
         def counted(value: Any) -> Any:
-            if not callable(value) or isinstance(value, type):
+            if not _is_function(value):
                 return value
             # A graph is no module of the user's that would have a row.
             run = value.forward if isinstance(value, torch.fx.GraphModule) else value
@@ -181,12 +181,13 @@ class RecordingMode(TorchDispatchMode):
             return body
 
         key = careful_call(func, args, kwargs)
-        if any(is_fake(type(tensor)) for tensor in _tensors((args, kwargs))):
+        given = tree_leaves((args, kwargs))
+        if any(map(_is_function, given)) and any(is_fake(type(value)) for value in given):
             self.recording.assume(
                 f"{name_of(func)} ran on tensors without data: what it calls is counted as often "
                 "as torch called it to know the result's sizes"
             )
-        if any(isinstance(value, _GIVEN) for value in tree_leaves((args, kwargs))):
+        if any(isinstance(value, _GIVEN) for value in given):
             run = own_kernel(func, args, kwargs)
             with self:
                 out = run(*args, **kwargs)
@@ -281,6 +282,10 @@ def _how_it_runs(func: Any) -> str:
 # Given one of these, a higher-order operator takes no function in its place: its own kernel calls
 # it, below the mode.
 _GIVEN = (torch._ops.OperatorBase, torch.ScriptObject)
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) and not isinstance(value, type)
 
 
 def _tensors(values: Any) -> list[torch.Tensor]:

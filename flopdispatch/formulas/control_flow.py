@@ -26,7 +26,7 @@ rules.zero(
             "wrap_activation_checkpoint", "tag_activation_checkpoint", "hints_wrapper",
             "strict_mode", "invoke_subgraph", "autograd_function_apply", "custom_function_call",
             "dynamo_bypassing_wrapper", "flat_apply", "invoke_leaf_function", "run_const_graph",
-            "local_map_hop", "print", "_export_tracepoint", "auto_functionalized",
+            "local_map_hop", "print", "_export_tracepoint", "control_deps", "auto_functionalized",
             "auto_functionalized_v2", "call_torchbind", "foreach_map", "invoke_quant",
             "invoke_quant_packed", "out_dtype", "run_and_save_rng_state", "run_with_rng_state",
             "graphsafe_run_with_rng_state", "run_dtensor_rng_op", "with_effects",

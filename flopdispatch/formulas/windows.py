@@ -52,7 +52,9 @@ WINDOWS = (
 )
 
 for _names, _each, _expression in WINDOWS:
-    rules.formula(*overloads(*_names.split()), nbytes=writes)(per_output(_each, _expression))
+    rules.formula(*overloads(*_names.split()), nbytes=writes, typed=False)(
+        per_output(_each, _expression)
+    )
 
 
 def ends_bytes(start: object, end: object, result: TensorSpec) -> tuple[int, int]:
@@ -70,10 +72,12 @@ def ends_bytes(start: object, end: object, result: TensorSpec) -> tuple[int, int
         "logspace.Scalar_Tensor_out",
     ),
     nbytes=ends_bytes,
+    typed=False,
 )
 def logspace(result: TensorSpec) -> Cost:
     """base to the power of a range's element, the range's ends in tensors.
 
-    Counts: one transcendental an element; the range itself is a fill.
+    Counts: one transcendental an element, also where it is cut to an integer; the range itself is
+    a fill.
     """
     return TRANSCENDENTAL * result.numel

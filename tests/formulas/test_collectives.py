@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -19,25 +17,11 @@ from flopdispatch.formulas.operators import overloads
 from flopdispatch.rules import name_of
 from flopdispatch.spec import OpCall, signature, spec
 from tests.pricing import cost_of_specs
+from tests.registered import import_libraries
 from tests.versions import TORCH
 
 # What registers the operators that this torch has.
-LIBRARIES = (
-    "torch._dynamo.tensor_version_op",
-    "torch._dynamo._trace_wrapped_higher_order_op",
-    "torch._functorch._activation_offloading.offload_ops",
-    "torch._inductor.fx_passes.bucketing",
-    "torch._inductor.fx_passes.post_grad",
-    "torch.distributed._ops.device_mesh",
-    "torch.distributed._symmetric_memory",
-    "torch.distributed.fsdp._fully_shard._fsdp_collectives",
-    "torch.distributed.pipelining._IR",
-    "torch.distributed.tensor.experimental._context_parallel._cp_custom_ops",
-    "torch.onnx.ops",
-)
-for library in LIBRARIES:
-    with suppress(ImportError):  # newer than this torch
-        import_module(library)
+import_libraries()
 
 RANKS = 4
 Program = Callable[[torch.Tensor, torch.Tensor], Any]

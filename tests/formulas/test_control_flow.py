@@ -14,13 +14,19 @@ from torch._higher_order_ops.foreach_map import foreach_map
 from torch._higher_order_ops.map import map as map_operator
 from torch._higher_order_ops.out_dtype import out_dtype
 from torch._higher_order_ops.scan import scan
+from torch._higher_order_ops.triton_kernel_wrap import (
+    kernel_side_table,
+    triton_kernel_wrapper_functional,
+    triton_kernel_wrapper_mutation,
+)
 from torch._higher_order_ops.while_loop import while_loop
 from torch._prims.rng_prims import run_and_save_rng_state, run_with_rng_state
 from torch._subclasses import FakeTensorMode
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.utils._pytree import tree_leaves
 
-from flopdispatch import Cost, FlopCounter, Profile, default_registry
+from flopdispatch import Cost, FlopCounter, Profile, Registry, default_registry
+from flopdispatch.rules import name_of
 from flopdispatch.spec import OpCall, spec
 from tests.programs import counted, macs_by_row
 from tests.versions import needs_torch
@@ -264,3 +270,47 @@ def test_an_operator_of_the_users_that_is_given_is_uncounted() -> None:
     assert torch.equal(ours, y + y)
     assert torch.equal(y, x())
     assert counter.profile.uncounted == {torch.ops.flopdispatch_test.accumulate.default: 1}
+
+
+# Kernels of the user's, on tensors without data: torch launches nothing
+
+
+def launched(convention: Registry | None) -> tuple[Profile, int]:
+    """What a kernel called twice for 16 numbers costs, and its number."""
+    number = kernel_side_table.add_kernel("twice")
+    options = kernel_side_table.add_constant_args({"n": 16})
+    with FakeTensorMode(), FlopCounter(display=False, convention=convention) as counter:
+        for wrapper in (triton_kernel_wrapper_mutation, triton_kernel_wrapper_functional):
+            given = {"x": torch.ones(16, device="cuda"), "out": torch.empty(16, device="cuda")}
+            functional = wrapper is triton_kernel_wrapper_functional
+            clones: Any = {"tensors_to_clone": ["out"]} if functional else {}
+            wrapper(
+                kernel_idx=number, constant_args_idx=options, grid=[(1, 1, 1)],
+                tma_descriptor_metadata={}, kwargs=given, **clones,
+            )  # fmt: skip
+    return counter.profile, number
+
+
+def test_a_kernel_of_tritons_is_listed() -> None:
+    profile, _ = launched(None)
+    assert {name_of(operator): times for operator, times in profile.uncounted.items()} == {
+        "higher_order::triton_kernel_wrapper_mutation": 1,
+        "higher_order::triton_kernel_wrapper_functional": 1,
+    }
+    assert profile.assumptions == ()
+    assert "triton_kernel_wrapper_mutation" in profile.table()
+
+
+def test_a_kernel_of_tritons_is_counted_by_a_formula_for_it() -> None:
+    rules = default_registry().overlay("mine", "with my kernel")
+    seen = []
+
+    @rules.formula(triton_kernel_wrapper_mutation, triton_kernel_wrapper_functional)
+    def kernel(kernel_idx: int, kwargs: tuple[tuple[str, Any], ...]) -> Cost:
+        seen.append(kernel_idx)
+        return Cost(adds=dict(kwargs)["x"].numel)
+
+    profile, number = launched(rules)
+    assert profile.total.adds == 2 * 16
+    assert set(seen) == {number}
+    assert profile.uncounted == {}

@@ -118,6 +118,13 @@ def test_a_logarithmic_range_is_a_power_an_element(
     assert price(out_of(op), *args, out=torch.empty(5)).cost == expected, why
 
 
+@pytest.mark.parametrize(("why", "op", "args", "read"), POWERS)
+def test_powers_are_cut_to_integers(why: str, op: Any, args: tuple[Any, ...], read: int) -> None:
+    found = price(op, *args, dtype=torch.int64).cost
+    assert found == Cost(transcendentals=5, bytes_read=read, bytes_written=40), why
+    assert price(out_of(op), *args, out=torch.empty(5, dtype=torch.int64)).cost == found, why
+
+
 def test_each_rule_has_a_row() -> None:
     known = {op for op, *_ in WINDOWS} | {op for _, op, *_ in POWERS}
     assert {rule.overload for rule in rules} == known | {out_of(op) for op in known}
