@@ -79,6 +79,14 @@ def test_nothing_is_taken_from_dense_matrices() -> None:
     assert {call.taken for call in counter.profile.calls} == {None}
 
 
+def test_a_tensor_made_sparse_stores_what_it_has() -> None:
+    with FlopCounter(display=False) as counter:
+        for dense in (torch.eye(4), torch.ones(4, 4), torch.zeros(4, 4)):
+            dense.to_sparse()
+    made = [call.result for call in counter.profile.calls if "to_sparse" in str(call.overload)]
+    assert [result.nnz for result in made] == [4, 16, 0]
+
+
 def eye(layout: torch.layout) -> torch.Tensor:
     """4 entries."""
     return torch.eye(4).to_sparse(layout=layout).requires_grad_()

@@ -14,6 +14,7 @@ from flopdispatch.capture.calls import CALLS, DECOMPOSED, Call, forget_takers, r
 from flopdispatch.capture.keys import careful_call, has_complex, plain_call, result_key
 from flopdispatch.capture.meta import answer_for, answer_unseen
 from flopdispatch.capture.private import (
+    SPARSE,
     active_modes,
     compiled_runs,
     current_graph_task,
@@ -150,8 +151,10 @@ class RecordingMode(TorchDispatchMode):
             run = resolving(run) if has_complex(key) else run
             out = run(*args, **kwargs)
         result = result_key(out)
-        # An object is known by its type only, and may decide what comes out.
-        known = key if plain and runs_as != "dynamic" else (key, result)
+        # An object is known by its type only, and may decide what comes out; how many elements
+        # of a dense tensor a sparse one stores is decided by their values.
+        fixed = plain and runs_as != "dynamic" and getattr(out, "layout", None) not in SPARSE
+        known = key if fixed else (key, result)
         if takes is not None:  # never known by the key alone
             known = (known, taken)
         call = CALLS.get(known)
