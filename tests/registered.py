@@ -1,19 +1,25 @@
 """Every operator overload that torch's dispatcher knows in a fresh process, and its state.
 
-`python -m tests.registered` prints a JSON object: {name: [state, tags]}.
+`python -m tests.registered` prints a JSON object: {name: [state, tags]}; with `--save` it saves the
+names, to tell which are new in a newer torch.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch._ops import _higher_order_ops
 
 from flopdispatch import default_registry
+
+SAVED = Path(__file__).parent / "reference" / "overloads.txt"
+SAVED_FROM = (2, 15)  # torch's version
 
 # What registers operators when it is imported.
 LIBRARIES = (
@@ -59,9 +65,17 @@ def overloads() -> dict[str, Any]:
     return found
 
 
+def saved() -> list[str]:
+    """The names that torch had when they were saved."""
+    return SAVED.read_text().split()
+
+
 def main() -> None:
-    """Print them."""
+    """Print or save them."""
     import_libraries()
+    if "--save" in sys.argv:
+        SAVED.write_text("\n".join(sorted(overloads())) + "\n")
+        return
     rules = default_registry()
     states = {
         name: [rules.explain(overload).state, [tag.name for tag in getattr(overload, "tags", [])]]

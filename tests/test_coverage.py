@@ -10,6 +10,9 @@ from functools import cache
 import pytest
 import torch
 
+from tests.registered import SAVED_FROM, saved
+from tests.versions import TORCH
+
 COMPILED = "runs code that was compiled elsewhere, whose cost nobody knows: listed as uncounted"
 KERNEL = "a kernel of the user's, whose cost only the user knows: uncounted without a formula"
 
@@ -63,13 +66,29 @@ def is_exempt(name: str) -> bool:
     return name.removeprefix("higher_order::").removeprefix("prepacked::") in EXEMPT
 
 
+def complaint(without: list[str], known: set[str]) -> str:
+    """What to say of operators without a state: which are new, and which have lost theirs."""
+    new = sorted(set(without) - known)
+    lost = sorted(set(without) & known)
+    words = [f"new in torch {torch.__version__}: {', '.join(new)}"] if new else []
+    words += [f"no longer counted: {', '.join(lost)}"] if lost else []
+    return f"operators without a formula, that aren't declared zero either: {'; '.join(words)}"
+
+
 def test_each_operator_has_a_state() -> None:
     without = [n for n, (state, _) in states().items() if state == "uncounted" and not is_exempt(n)]
-    new = " (some may be new in it)" if torch.__version__ > "2.16" else ""
-    assert not without, (
-        f"torch {torch.__version__}{new} has operators without a formula, that aren't declared "
-        f"zero either: {', '.join(sorted(without))}"
-    )
+    assert not without, complaint(without, set(saved()))
+
+
+def test_operators_that_a_newer_torch_brings_are_told_apart() -> None:
+    said = complaint(["aten::mm", "aten::newer"], {"aten::mm", "aten::bmm"})
+    assert f"new in torch {torch.__version__}: aten::newer; no longer counted: aten::mm" in said
+
+
+@pytest.mark.skipif(TORCH != SAVED_FROM, reason="the list is of another torch")
+def test_the_list_of_operators_is_whole() -> None:
+    """`python -m tests.registered --save` writes it."""
+    assert set(states()) <= set(saved())
 
 
 def test_there_are_as_many_operators_as_torch_has() -> None:
