@@ -15,6 +15,7 @@ FAMILIES = (
     "attention",
     "attention_packed",
     "attention_layers",
+    "attention_libraries",
     "control_flow",
     "normalization",
     "batch_norm",
