@@ -74,6 +74,10 @@ class Cost:
             return self
         return Cost(*[*_values(self)[:-2], read, written])
 
+    def only(self, names: Iterable[str]) -> Cost:
+        """These fields, and none of the rest."""
+        return Cost(**{name: getattr(self, name) for name in names})
+
     def in_dtype(self, dtype: torch.dtype | None) -> Cost:
         """The real floating-point operations behind counts of operations on `dtype`.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
@@ -27,6 +27,7 @@ from flopdispatch.rules import (
     SPARSE,
     TAKERS,
     UNCOUNTED,
+    ZERO,
     Explanation,
     Price,
     Rule,
@@ -58,7 +59,9 @@ class Known(Protocol):
 class Registry:
     """Rules by overload, on top of a `parent`'s.
 
-    `name` and `description` say by which convention the rules count; reports print them.
+    `name` and `description` say by which convention the rules count; reports print them. `keeps`
+    names the families that the convention counts by the parent's rules, and for each the fields of
+    a Cost that it counts; by None it counts everything.
 
     Example:
 
@@ -69,10 +72,17 @@ class Registry:
             return Cost(muls=x.numel)
     """
 
-    def __init__(self, name: str, description: str = "", parent: Registry | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        description: str = "",
+        parent: Registry | None = None,
+        keeps: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
         self.name = name
         self.description = description
         self.parent = parent
+        self.keeps = keeps
         self._rules: dict[tuple[Any, str], Rule] = {}
         self._found: dict[tuple[Any, str], Rule | None] = {}
         self._prices: WeakKeyDictionary[Known, Price] = WeakKeyDictionary()
@@ -81,9 +91,18 @@ class Registry:
 
     _changes = 0  # how often a rule was added to any registry, this one's parents among them
 
-    def overlay(self, name: str, description: str = "") -> Registry:
-        """A registry that falls back on this one, for rules of your own."""
-        return Registry(name, description or self.description, parent=self)
+    def overlay(
+        self,
+        name: str,
+        description: str = "",
+        keeps: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Registry:
+        """A registry that falls back on this one, for rules of your own.
+
+        Example: `keeps={"matmul": ("macs",), "convolution": ("macs",)}` counts the MACs of these
+        two families, and nothing else but what your rules say.
+        """
+        return Registry(name, description or self.description, parent=self, keeps=keeps)
 
     def freeze(self) -> Registry:
         """Refuse further rules, so that nothing global changes after import."""
@@ -195,7 +214,7 @@ class Registry:
         yield from self._rules.values()
         for rule in self.parent or ():
             if (rule.overload, rule.layout) not in self._rules:
-                yield rule
+                yield self._kept(rule)
 
     def rule(self, overload: Any, layout: str = DENSE) -> Rule | None:
         """The rule of an overload, or of the functional one that it is a variant of."""
@@ -240,7 +259,12 @@ class Registry:
                 found = None
         if found is not None:
             return found
-        return self.parent._own(overload, layout) if self.parent is not None else None
+        found = self.parent._own(overload, layout) if self.parent is not None else None
+        return self._kept(found) if found is not None else None
+
+    def _kept(self, rule: Rule) -> Rule:
+        """A rule of the parent's as this registry counts it."""
+        return rule if self.keeps is None else rule.keeping(self.keeps.get(rule.family, ()))
 
     def _ruled(self, overload: Any, layout: str) -> Rule | None:
         found = self._rules.get((overload, layout))
@@ -287,7 +311,7 @@ class Registry:
         cost = costs[0] if len(costs) == 1 else sum(costs, _NOTHING)
         moved = _moved(rule.nbytes, [p for p, _ in parts]) if rule.nbytes else traffic(call)
         estimated = rule.estimated_if is None or _apply(rule.estimated_if, call)
-        estimate = rule.estimate if estimated else ""
+        estimate = rule.estimate if estimated and rule.state == COUNTED else ""
         return Price(cost.moving(*moved), rule.family, rule.state, dtype, estimate)
 
 
@@ -305,12 +329,13 @@ def layout_of(call: OpCall) -> str:
 
 def _evaluate(rule: Rule, call: OpCall, dtype: torch.dtype | None) -> Cost:
     """The formula's counts as real operations of the compute dtype, without bytes."""
-    if rule.formula is None:
+    if rule.formula is None or rule.state == ZERO:
         return _NOTHING
     cost = _apply(rule.formula, call)
     if not isinstance(cost, Cost):
         raise FormulaError(f"the formula of {call.overload} returned {cost!r}, not a Cost")
-    return cost.in_dtype(dtype) if rule.typed else cost
+    cost = cost.in_dtype(dtype) if rule.typed else cost
+    return cost if rule.keeps is None else cost.only(rule.keeps)
 
 
 def _moved(nbytes: Traffic, parts: list[OpCall]) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -38,7 +38,8 @@ class Rule:
     "sparse" if any is sparse, "nested" if any is nested in strided layout. `takes` is given the
     real arguments that it names when an operator runs whose cost lies in values, and returns what
     the formula must know of them as `taken`: a few integers. Where there are no values (meta), or
-    reading them fails, `taken` is None.
+    reading them fails, `taken` is None. `keeps` names the fields of the cost that a convention
+    counts, None for all.
     """
 
     overload: Any  # or its name
@@ -50,11 +51,17 @@ class Rule:
     nbytes: Traffic | None = None
     layout: str = DENSE
     takes: Taker | None = None
+    keeps: tuple[str, ...] | None = None
 
     @property
     def state(self) -> str:
         """`"counted"` or `"zero"`."""
-        return ZERO if self.formula is None else COUNTED
+        return ZERO if self.formula is None or self.keeps == () else COUNTED
+
+    def keeping(self, fields: tuple[str, ...]) -> Rule:
+        """The same rule, of whose cost these fields count at most."""
+        known = fields if self.keeps is None else self.keeps
+        return replace(self, keeps=tuple(name for name in fields if name in known))
 
 
 @dataclass(frozen=True, slots=True)

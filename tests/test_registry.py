@@ -138,9 +138,10 @@ def test_an_overlay_of_an_overlay_falls_through() -> None:
 
 def test_a_rule_added_late_is_found() -> None:
     rules = default_registry().overlay("mine")
-    assert rules.rule(torch.ops.higher_order.out_dtype) is None
-    rules.zero(torch.ops.higher_order.out_dtype)
-    found = rules.rule(torch.ops.higher_order.out_dtype)
+    kernel = torch.ops.higher_order.triton_kernel_wrapper_mutation
+    assert rules.rule(kernel) is None
+    rules.zero(kernel)
+    found = rules.rule(kernel)
     assert found is not None
     assert found.state == "zero"
 
