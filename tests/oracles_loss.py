@@ -50,6 +50,10 @@ def smooth_l1(x: Scalar, y: Scalar, beta: float) -> Scalar:
 
 
 def smooth_l1_gradient(x: Scalar, y: Scalar, grad: Scalar, beta: float) -> Scalar:
+    if beta == 0:
+        difference = x - y
+        x.tally.note("comparisons")
+        return Scalar(math.copysign(1.0, difference.value), x.tally) * grad
     return ((x - y) / beta).at_least(-1.0).at_most(1.0) * grad
 
 

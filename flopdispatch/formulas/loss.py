@@ -82,12 +82,17 @@ def smooth_l1_loss(self: TensorSpec, target: TensorSpec, reduction: int, beta: f
 
 
 @rules.formula(aten.smooth_l1_loss_backward.default)
-def smooth_l1_loss_backward(self: TensorSpec, target: TensorSpec, reduction: int) -> Cost:
-    """clamp((x − y)/beta, −1, 1)·grad.
+def smooth_l1_loss_backward(
+    self: TensorSpec, target: TensorSpec, reduction: int, beta: float
+) -> Cost:
+    """clamp((x − y)/beta, −1, 1)·grad. beta = 0 is sign(x − y)·grad.
 
-    Counts: per element an add, a division, 2 bounds and a mul; a mean's factor.
+    Counts: per element an add, a division, 2 bounds and a mul, without beta an add, a sign and a
+    mul; a mean's factor.
     """
     n = elements(self, target)
+    if beta == 0:
+        return Cost(adds=n, comparisons=n, muls=n) + spread(n, reduction)
     return Cost(adds=n, divs=n, comparisons=2 * n, muls=n) + spread(n, reduction)
 
 
@@ -288,13 +293,15 @@ MULTILABEL = "bound: half the classes are targets, so that most pairs are compar
 
 
 def label_pairs(self: TensorSpec) -> tuple[int, int, int]:
-    """Rows, and the most targets and (target, other) pairs that they can have.
+    """Rows, and the targets and (target, other) pairs that cost the most.
 
-    Example: one row of 5 classes has at most 2·3 pairs.
+    Of an odd number of classes, half and one more: as many pairs as half and one less, but a
+    target more.
+    Example: one row of 5 classes has at most 3·2 pairs.
     """
     c = self.shape[-1] if self.shape else 1
     rows = math.prod(self.shape[:-1])
-    targets = c // 2
+    targets = (c + 1) // 2
     return rows, rows * targets, rows * targets * (c - targets)
 
 

@@ -240,12 +240,15 @@ def weight_norm_backward(saved_v: TensorSpec, dim: int) -> Cost:
     return Cost(muls=3 * m * d, adds=folds(m, d) + m * d, divs=3 * m)
 
 
-@rules.formula(aten.renorm.default)
+@rules.formula(aten.renorm.default, typed=False)
 def renorm(self: TensorSpec, p: float, dim: int) -> Cost:
     """Scale each slice along `dim` whose p-norm is above `maxnorm` down to it.
 
     Counts, for each of m slices: its norm; one addition (1e-7) and one division for the factor;
-    a product for each element, slices below `maxnorm` included.
+    a product for each element, slices below `maxnorm` included. A norm is real, so a complex
+    element takes two products.
     """
     m, d = slices(self, dim)
-    return p_norm(m * d, m, p) + Cost(adds=m, divs=m, muls=m * d)
+    is_complex = self.dtype.is_complex
+    scaled = m * d * (2 if is_complex else 1)
+    return p_norm(m * d, m, p, is_complex) + Cost(adds=m, divs=m, muls=scaled)

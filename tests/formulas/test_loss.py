@@ -41,6 +41,8 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
      Cost(adds=6 + 5, divs=1, comparisons=6)),
     ("difference, over beta, 2 bounds, grad, and 1/n", aten.smooth_l1_loss_backward.default,
      (ONE, X, Y, MEAN, 0.5), Cost(adds=6, divs=6 + 1, comparisons=12, muls=12)),
+    ("beta = 0: difference, sign, grad, and 1/n", aten.smooth_l1_loss_backward.default,
+     (ONE, X, Y, MEAN, 0.0), Cost(adds=6, divs=1, comparisons=6, muls=12)),
     ("difference, abs, the choice of 0.5·z·z", aten.huber_loss.default,
      (X, Y, SUM, 0.5), Cost(adds=6 + 5, muls=12, comparisons=12)),
     ("difference, 2 bounds, grad", aten.huber_loss_backward.default, (G, X, Y, NONE, 0.5),
@@ -88,12 +90,14 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
     ("16 products, 4 doubled, 4 weights", aten.multi_margin_loss_backward.default,
      (ONE, SCORES, CLASSES, 2, 1.0, WEIGHTS, MEAN),
      Cost(adds=4 + 16 + 12, muls=16 + 4 + 4, comparisons=4, divs=4)),
-    ("2 targets of 5: 2 bases, 2·3 pairs of an add and a bound, 5 adds, over c",
+    ("3 targets of 5: 3 bases, 3·2 pairs of an add and a bound, 5 adds, over c",
      aten.multilabel_margin_loss_forward.default, (torch.rand(1, 5), LABELS, NONE),
-     Cost(adds=2 + 6 + 5, comparisons=6, divs=1)),
-    ("2 bases, 6 pairs of 3 adds, grad/c", aten.multilabel_margin_loss_backward.default,
+     Cost(adds=3 + 6 + 5, comparisons=6, divs=1)),
+    ("a class alone: 1 base, over c", aten.multilabel_margin_loss_forward.default,
+     (torch.rand(1), torch.tensor([0]), NONE), Cost(adds=1, divs=1)),
+    ("3 bases, 6 pairs of 3 adds, grad/c", aten.multilabel_margin_loss_backward.default,
      (torch.ones(1), torch.rand(1, 5), LABELS, NONE, torch.zeros(1, 5)),
-     Cost(adds=2 + 18, divs=1)),
+     Cost(adds=3 + 18, divs=1)),
 ]  # fmt: skip
 
 
@@ -131,6 +135,7 @@ FORWARD: dict[str, tuple[Any, Each, tuple[float, ...]]] = {
 }
 BACKWARD: dict[str, tuple[Any, Each, tuple[float, ...]]] = {
     "smooth_l1": (aten.smooth_l1_loss_backward.default, loops.smooth_l1_gradient, (0.5,)),
+    "l1": (aten.smooth_l1_loss_backward.default, loops.smooth_l1_gradient, (0.0,)),
     "huber": (aten.huber_loss_backward.default, loops.huber_gradient, (0.5,)),
     "soft_margin": (aten.soft_margin_loss_backward.default, loops.soft_margin_gradient, ()),
 }
@@ -323,12 +328,12 @@ def test_multi_margin_loss_and_its_gradient_are_the_loops(
     assert cost(aten.multi_margin_loss_backward.default, grad, *args) == tally.cost
 
 
-@given(n=sizes, c=st.integers(2, 6), reduction=reductions)
+@given(n=sizes, c=st.integers(1, 6), reduction=reductions)
 def test_multilabel_margin_loss_with_half_the_classes_is_the_loop(
     n: int, c: int, reduction: int
 ) -> None:
     tally, x = Tally(), torch.randn(n, c, dtype=f64)
-    targets = list(range(c // 2))
+    targets = list(range(c - c // 2))
     labels = torch.tensor([[*targets, *[-1] * (c - len(targets))]] * n)
     table = tally.scalars(x)
     rows = [[table[i, j] for j in range(c)] for i in range(n)]
@@ -354,15 +359,25 @@ def test_multilabel_margin_loss_with_half_the_classes_is_the_loop(
     assert cost(op, *args) == tally.cost
 
 
-def test_other_numbers_of_targets_are_bounded() -> None:
-    x = torch.rand(1, 6, dtype=f64)
-    bound = cost(aten.multilabel_margin_loss_forward.default, x, torch.arange(6).view(1, 6), NONE)
-    for targets in range(1, 6):
+@pytest.mark.parametrize("c", range(1, 8))
+def test_other_numbers_of_targets_are_bounded(c: int) -> None:
+    x, labels = torch.rand(1, c, dtype=f64), torch.arange(c).view(1, c)
+    args = (x, labels, NONE)
+    bound = cost(aten.multilabel_margin_loss_forward.default, *args)
+    back = cost(aten.multilabel_margin_loss_backward.default, torch.ones(1, dtype=f64), *args, x)
+    found, backs = [], []
+    for targets in range(1, c + 1):
         tally = Tally()
         row = list(tally.scalars(x).values())
         loops.multilabel_margin(tally, row, list(range(targets)))
-        assert tally.cost.comparisons <= bound.comparisons
-        assert tally.cost.flops <= bound.flops
+        found.append((tally.cost.comparisons, tally.cost.flops))
+        tally = Tally()
+        row = list(tally.scalars(x).values())
+        loops.multilabel_margin_gradient(row, list(range(targets)), tally.scalar(1.0), c)
+        backs.append(tally.cost.flops)
+    assert max(found) == (bound.comparisons, bound.flops)
+    assert max(flops for _, flops in found) == bound.flops
+    assert max(backs) == back.flops
 
 
 def test_bounds_are_marked() -> None:

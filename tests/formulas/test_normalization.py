@@ -136,6 +136,18 @@ ROWS: list[tuple[str, str, tuple[Any, ...], Cost]] = [
         (v34, 2, 0, 1.0),
         Cost(muls=12 + 12, adds=3 * (3 + 1), divs=3, transcendentals=3),
     ),
+    (
+        "complex: 12 times 2 squares and an add, 3 sums of 4, sqrt; a real factor: 2 products",
+        "renorm.default",
+        (spec(3, 4, dtype=torch.complex64), 2, 0, 1.0),
+        Cost(muls=24 + 24, adds=12 + 3 * (3 + 1), divs=3, transcendentals=3),
+    ),
+    (
+        "complex, the largest: 12 roots, 3 maxima of 4",
+        "renorm.default",
+        (spec(3, 4, dtype=torch.complex64), torch.inf, 0, 1.0),
+        Cost(muls=24 + 24, adds=12 + 3, divs=3, transcendentals=12, comparisons=9),
+    ),
 ]
 
 
