@@ -66,12 +66,12 @@ def quantize_all(tensors: Sequence[TensorSpec]) -> Cost:
 
 
 @rules.formula(*overloads("quantize_per_tensor_dynamic.default"))
-def quantize_dynamic(self: TensorSpec) -> Cost:
-    """Numbers to integers by their own range of values.
+def quantize_dynamic(self: TensorSpec, dtype: torch.dtype) -> Cost:
+    """Numbers to integers by their own range of values; to half precision, a cast.
 
     Counts: the range, 2·(n − 1) comparisons; then as `quantize`.
     """
-    return dynamically_quantized(self.numel)
+    return Cost() if dtype.is_floating_point else dynamically_quantized(self.numel)
 
 
 @rules.formula(*overloads("dequantize.self"), typed=False)

@@ -40,6 +40,7 @@ ROWS: list[tuple[str, str, tuple[Any, ...], Cost]] = [
      torch.quint8), TO + TO),
     ("the range: 2·5 comparisons", "quantize_per_tensor_dynamic.default",
      (X, torch.quint8, False), TO + Cost(comparisons=10)),
+    ("a cast", "quantize_per_tensor_dynamic.default", (X, torch.float16, False), Cost()),
     ("6 of (q − z)·s", "dequantize.self", (Q,), BACK),
     ("a cast", "dequantize.self", (X.half(),), Cost()),
     ("6 of (q − z)·s and a cast", "dequantize.tensors", ([Q, Q],), BACK + BACK),
