@@ -108,7 +108,7 @@ def extremum(inp: TensorSpec, result: TensorSpec) -> Cost:
     return reduction.extremum(inp, result)
 
 
-@rules.formula(*prims("var"), family="reduction")
+@rules.formula(*prims("var"), family="reduction", typed=False)
 def var(inp: TensorSpec, result: TensorSpec) -> Cost:
     """Variance over some or all dimensions, in two passes."""
     return reduction.var(inp, result)

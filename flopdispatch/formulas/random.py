@@ -37,8 +37,6 @@ DRAWS = """
     bernoulli.default multinomial.default poisson.default binomial.default
     normal.Tensor_float normal.float_Tensor normal.Tensor_Tensor
     _standard_gamma.default _sample_dirichlet.default
-    randint_like.Tensor randint_like.Tensor_generator
-    randint_like.Tensor_out randint_like.Tensor_generator_out
     _philox_key_split.default _philox_key_fold_in.default _philox_key_fold_in.Tensor
 """
 rules.zero(*overloads(*DRAWS.split()))
@@ -50,3 +48,15 @@ def parameter_bytes(p: TensorSpec, result: TensorSpec) -> tuple[int, int]:
 
 
 rules.zero(*overloads("bernoulli.Tensor"), nbytes=parameter_bytes)
+
+
+def bound_bytes(high: TensorSpec, result: TensorSpec) -> tuple[int, int]:
+    """The bound is read, the shape of `self` only looked at."""
+    return size(high), size(result)
+
+
+BOUNDED = """
+    randint_like.Tensor randint_like.Tensor_generator
+    randint_like.Tensor_out randint_like.Tensor_generator_out
+"""
+rules.zero(*overloads(*BOUNDED.split()), nbytes=bound_bytes)

@@ -89,7 +89,7 @@ def aligned_regions(
     if sampling_ratio > 0:
         taken = (r * sampling_ratio, r * sampling_ratio, r * sampling_ratio * sampling_ratio)
     elif taken is None:
-        rows, columns = -(-height // p), -(-width // q)
+        rows, columns = -(-height // max(p, 1)), -(-width // max(q, 1))
         taken = (r * rows, r * columns, r * rows * columns)
     rows, columns, samples = taken
     box = 4 * MUL + (4 * ADD if shifted else 2 * COMPARISON) + 2 * ADD + 2 * DIV
@@ -232,8 +232,10 @@ def region_cells(taken: Taken, pooled: TensorSpec, image: TensorSpec) -> tuple[i
     r, c, *_ = pooled.shape
     if taken is not None:
         return c * taken[0], c * taken[1]
-    region = TensorSpec((r, c, *image.shape[-2:]))
-    return adaptive_cells(region, pooled, 2), pooled.numel
+    height, width = image.shape[-2:]
+    if 0 in (height, width):
+        return 0, 0
+    return adaptive_cells(TensorSpec((r, c, height, width)), pooled, 2), pooled.numel
 
 
 @rules.formula(

@@ -69,6 +69,8 @@ ROWS: list[tuple[str, str, tuple[Any, ...], dict[str, Any], Cost]] = [
     ("6 into 2", "amin", (U, [1]), {}, Cost(comparisons=4)),
     ("2 rows: 2 adds, /, 3 differences, 3 squares, 2 adds, /", "var", (U, [1], 1), {},
      Cost(adds=2 * (2 + 3 + 2), muls=6, divs=4)),
+    ("that of the real parts, that of the imaginary ones, and their sum", "var", (Z, [1], 1), {},
+     Cost(adds=2 * 2 * (2 + 3 + 2) + 2, muls=12, divs=8)),
     ("3 rows of 2 points: 2·1·2 muls, 3·1·2 adds", "fft_c2c", (Z,), {"dim": [0], "forward": True},
      Cost(muls=3 * 4, adds=3 * 6)),
     ("of real points half", "fft_r2c", (U,), {"dim": [0], "onesided": True},

@@ -26,6 +26,7 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], int, int]] = [
     ("only the shape is looked at", aten.randn_like.default, (X,), 0, 24),
     ("only the shape is looked at", aten.randint_like.default, (X, 9), 0, 24),
     ("only the shape is looked at", aten.randint_like.low_dtype, (X, 1, 9), 0, 24),
+    ("and a bound", aten.randint_like.Tensor, (X, torch.tensor(9)), 8, 24),
     ("its target isn't read", aten.normal_.default, (X.clone(),), 0, 24),
     ("its target isn't read", aten.uniform_.default, (X.clone(),), 0, 24),
     ("its target isn't read", aten.exponential_.default, (X.clone(),), 0, 24),

@@ -195,6 +195,26 @@ def test_without_values_no_box_inside_costs_more(rois: torch.Tensor) -> None:
         assert known.cost.comparisons <= bound.cost.comparisons
 
 
+# Of one box, corners, extent and bins; 8 columns of samples, each a mul and an add, two bounds, a
+# floor, t and 1 - t.
+NO_SAMPLES = Cost(muls=4 + 8, adds=6 + 8 * 3, divs=2, comparisons=8 * 3)
+
+
+@pytest.mark.parametrize(("op", "rest", "no_rows", "no_bins"), [
+    (ops.roi_align, (-1, True), NO_SAMPLES + Cost(divs=4 * 4), NO_SAMPLES),
+    (ops.ps_roi_align, (-1,), NO_SAMPLES + Cost(divs=4), NO_SAMPLES),
+    (ops.roi_pool, (), Cost(), Cost()),
+    (ops.ps_roi_pool, (), Cost(), Cost()),
+])  # fmt: skip
+def test_no_rows_no_bins_and_no_boxes(op: Any, rest: Any, no_rows: Cost, no_bins: Cost) -> None:
+    assert on_meta(op, MAP[:, :, :0], WHOLE, 1.0, 2, 2, *rest).cost.moving(0, 0) == no_rows
+    if op in (ops.roi_align, ops.roi_pool):  # the others divide channels by bins
+        assert on_meta(op, MAP, WHOLE, 1.0, 0, 2, *rest).cost.moving(0, 0) == no_bins
+        assert counted(op, MAP, WHOLE, 1.0, 0, 2, *rest) == no_bins
+    no_boxes = (MAP, WHOLE[:0], 1.0, 2, 2, *rest)
+    assert on_meta(op, *no_boxes).cost.moving(0, 0) == counted(op, *no_boxes) == Cost()
+
+
 def test_a_given_grid_needs_no_values() -> None:
     args = (MAP, WHOLE, 1.0, 2, 2, 2, True)
     assert on_meta(ops.roi_align, *args) == priced(ops.roi_align, *args)
