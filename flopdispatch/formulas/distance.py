@@ -20,14 +20,16 @@ aten = torch.ops.aten
 rules = Registry("distance")
 
 
-@rules.formula(aten.dist.default)
+@rules.formula(aten.dist.default, typed=False)
 def dist(self: TensorSpec, other: TensorSpec, p: float) -> Cost:
     """The p-norm of self − other.
 
-    Counts: one subtraction per element (of the broadcast shape), and the norm.
+    Counts: one subtraction per element (of the broadcast shape), two of complex ones, and the
+    norm, whose |x|² of a complex number is 2 squares and an add.
     """
     n = math.prod(torch.broadcast_shapes(self.shape, other.shape))
-    return Cost(adds=n) + p_norm(n, 1, p)
+    is_complex = self.dtype.is_complex or other.dtype.is_complex
+    return Cost(adds=2 * n if is_complex else n) + p_norm(n, 1, p, is_complex)
 
 
 @rules.formula(aten._cdist_forward.default)

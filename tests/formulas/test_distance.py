@@ -19,6 +19,7 @@ f64 = torch.float64
 
 A, B = torch.rand(2, 5), torch.rand(3, 5)  # 6 pairs of 5 differences
 PAIRS = torch.ones(2, 3)
+C = A.to(torch.complex64)
 ROWS_OF_4 = torch.rand(4, 5)  # again 6 pairs
 
 # (why, in words; operator; arguments; expected)
@@ -27,6 +28,11 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
      Cost(adds=10 + 9, muls=10, transcendentals=1)),
     ("10 differences: the row is broadcast", aten.dist.default, (A, A[0], 1),
      Cost(adds=10 + 9, comparisons=10)),
+    ("10 complex: a difference of 2 adds, 2 squares and their sum; 9 adds, a root",
+     aten.dist.default, (C, A), Cost(adds=20 + 10 + 9, muls=20, transcendentals=1)),
+    ("10 complex: a difference, and the root of 2 squares and their sum; 9 maxima",
+     aten.dist.default, (A, C, math.inf),
+     Cost(adds=20 + 10, muls=20, transcendentals=10, comparisons=9)),
     ("30 differences and squares, 6·4 adds, 6 roots", aten._cdist_forward.default,
      (A, B, 2.0, None), Cost(adds=30 + 24, muls=30, transcendentals=6)),
     ("30 differences and absolute values, 6·4 maxima", aten._cdist_forward.default,
