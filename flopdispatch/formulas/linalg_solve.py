@@ -178,11 +178,13 @@ def linalg_lstsq(
     solution, unfitted, _, _ = result
     m, n = self.shape[-2:]
     k = 1 if b.ndim < self.ndim else b.shape[-1]
-    batch = prod(solution.shape[: self.ndim - 2])
+    matrices_of_a, systems = prod(self.shape[:-2]), prod(solution.shape[: self.ndim - 2])
     squares = unfitted.numel * (m - n)
     residuals = Cost(muls=squares, adds=squares - unfitted.numel)
     long, short = max(m, n), min(m, n)
     if driver not in QR_DRIVERS:
-        return least_squares_by_svd(long, short, k) * batch + residuals
-    factored = geqrf_of(long, short) + ormqr_of(long, k, short)
-    return (factored + substitution(short * k, short)) * batch + residuals
+        factored, solved = least_squares_by_svd(long, short, k)
+    else:
+        factored = geqrf_of(long, short)
+        solved = ormqr_of(long, k, short) + substitution(short * k, short)
+    return factored * matrices_of_a + solved * systems + residuals

@@ -115,14 +115,14 @@ def linalg_svd(A: TensorSpec, full_matrices: bool, compute_uv: bool) -> Cost:  #
     return (svd_complete_of(m, n) if full_matrices else svd_of(m, n)) * b
 
 
-def least_squares_by_svd(m: int, n: int, k: int) -> Cost:
-    """Least squares with k right-hand sides: singular values and V, and U applied to them.
+def least_squares_by_svd(m: int, n: int, k: int) -> tuple[Cost, Cost]:
+    """Least squares: singular values and V, and U applied to k right-hand sides.
 
     Counts: 4mn² + 8n³ FLOPs, or 2mn² + 11n³ on R; of each right-hand side m·n MACs with U, n
     divisions and n² MACs with V.
     """
     factored = in_equal_parts(min(4 * m * n**2 + 8 * n**3, 2 * m * n**2 + 11 * n**3))
-    return factored + Cost(macs=(m * n + n * n) * k, divs=n * k)
+    return factored, Cost(macs=(m * n + n * n) * k, divs=n * k)
 
 
 # Functions
@@ -206,9 +206,9 @@ def polynomials(self: torch.Tensor) -> tuple[int, ...]:
     return (*counts, squarings)
 
 
-def is_unknown(taken: tuple[int, ...] | None) -> bool:
-    """Whether a call ran without data."""
-    return taken is None
+def is_unknown(self: TensorSpec, taken: tuple[int, ...] | None) -> bool:
+    """Whether a call ran without data that its cost lies in: of 1x1 it doesn't."""
+    return taken is None and self.shape[-1] > 1
 
 
 @rules.formula(

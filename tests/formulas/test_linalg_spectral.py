@@ -169,5 +169,6 @@ def test_without_data_an_exponential_is_of_degree_18() -> None:
     assert exponential(meta) == (found, {aten.linalg_matrix_exp.default: 1})
 
 
-def test_an_exponential_of_one_number_is_one() -> None:
-    assert exponential(torch.rand(3, 1, 1)) == (Cost(transcendentals=3), {})
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_an_exponential_of_one_number_is_one(device: str) -> None:
+    assert exponential(torch.ones(3, 1, 1, device=device)) == (Cost(transcendentals=3), {})
