@@ -56,7 +56,12 @@ def prod(self: TensorSpec, result: TensorSpec) -> Cost:
     return Cost(muls=combined(self.numel, result.numel))
 
 
-@rules.formula(aten.trace.default)
+def diagonal_bytes(self: TensorSpec, result: TensorSpec) -> tuple[int, int]:
+    """The diagonal alone is read."""
+    return min(self.shape) * self.dtype.itemsize, result.nbytes
+
+
+@rules.formula(aten.trace.default, nbytes=diagonal_bytes)
 def trace(self: TensorSpec) -> Cost:
     """Sum of the main diagonal.
 
@@ -108,6 +113,16 @@ def extremum(self: TensorSpec, result: TensorSpec) -> Cost:
 def extremum_and_index(self: TensorSpec, result: Results) -> Cost:
     """The largest or smallest element and its index: the comparisons give both."""
     return extremum(self, result[0])
+
+
+@rules.formula(aten._foreach_max.default, typed=False)
+def foreach_max(self: Results) -> Cost:
+    """The largest element of each tensor in a list.
+
+    Counts: n − 1 comparisons a tensor, each in its own type.
+    """
+    parts = (Cost(comparisons=combined(x.numel, 1)).in_dtype(x.dtype) for x in self)
+    return sum(parts, Cost())
 
 
 @rules.formula(aten.aminmax.default, aten._aminmax.default, aten._aminmax.dim)
@@ -243,17 +258,15 @@ def linalg_powsum(self: TensorSpec, ord: Number, result: TensorSpec) -> Cost:
 
 
 @rules.formula(aten._foreach_norm.Scalar, typed=False)
-def foreach_norm(self: Results, ord: Number, result: Results) -> Cost:
+def foreach_norm(self: Results, ord: Number) -> Cost:
     """The norm of each tensor in a list."""
-    parts = (linalg_vector_norm(tensor, ord, out) for tensor, out in zip(self, result))
-    return sum(parts, Cost())
+    return sum((p_norm(x.numel, 1, ord, x.dtype.is_complex) for x in self), Cost())
 
 
 @rules.formula(*overloads("_foreach_powsum.Scalar"), typed=False)
-def foreach_powsum(self: Results, ord: Number, result: Results) -> Cost:
+def foreach_powsum(self: Results, ord: Number) -> Cost:
     """The sum of |x|^ord of each tensor in a list."""
-    parts = (linalg_powsum(tensor, ord, out) for tensor, out in zip(self, result))
-    return sum(parts, Cost())
+    return sum((power_sum(x.numel, 1, ord, x.dtype.is_complex) for x in self), Cost())
 
 
 # Scans
@@ -282,15 +295,18 @@ def cumprod(self: TensorSpec, dim: int) -> Cost:
     return Cost(muls=steps(self, dim))
 
 
-@rules.formula(
-    aten.cummax.default,
-    aten.cummin.default,
-    aten._cummax_helper.default,
-    aten._cummin_helper.default,
-)
+@rules.formula(aten.cummax.default, aten.cummin.default)
 def cummax(self: TensorSpec, dim: int) -> Cost:
     """Running extremum and its index: one comparison a step."""
     return Cost(comparisons=steps(self, dim))
+
+
+def filled_bytes(self: TensorSpec, values: TensorSpec, indices: TensorSpec) -> tuple[int, int]:
+    """The results are arguments, which are written and not read."""
+    return self.nbytes, values.nbytes + indices.nbytes
+
+
+rules.formula(aten._cummax_helper.default, aten._cummin_helper.default, nbytes=filled_bytes)(cummax)
 
 
 @rules.formula(aten.logcumsumexp.default, aten._logcumsumexp.default)

@@ -13,7 +13,7 @@ from flopdispatch.cost import Cost
 from flopdispatch.formulas.reduction import rules
 from tests import oracles_reduction as loops
 from tests.oracles import Scalar, Tally
-from tests.pricing import cost, price, scaled
+from tests.pricing import cost, overload_of, price, scaled
 
 aten = torch.ops.aten
 f64 = torch.float64
@@ -102,6 +102,8 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
      Cost(comparisons=4 + 6, adds=3 + 5)),
     ("of 4 and of 6", aten._foreach_max.default, ([torch.ones(4), torch.ones(2, 3)],),
      Cost(comparisons=3 + 5)),
+    ("of 4, of 2 whole numbers", aten._foreach_max.default,
+     ([torch.ones(4), torch.ones(2, dtype=torch.int64)],), Cost(comparisons=3, int_ops=1)),
     ("6 slices of 4", aten.cumsum.default, (X, -1), Cost(adds=18)),
     ("8 slices of 3", aten.cumsum.default, (X, -2), Cost(adds=16)),
     ("a number alone", aten.cumsum.default, (torch.tensor(1.0), 0), Cost()),
@@ -143,6 +145,24 @@ def test_power_sums_are_norms_without_the_root() -> None:
     assert cost(aten._foreach_powsum.Scalar, [X, X], 3) == Cost(
         comparisons=48, transcendentals=48, adds=46
     )
+
+
+# (why, in words; operator; arguments after the tensors; expected, of 4 and of 6 elements)
+LISTS: list[tuple[str, str, tuple[Any, ...], Cost]] = [
+    ("10 squares, 3 + 5 adds, 2 roots", "_foreach_norm.Scalar_out", (2,),
+     Cost(muls=10, adds=8, transcendentals=2)),
+    ("10 magnitudes and powers, 3 + 5 adds", "_foreach_powsum.Scalar_out", (3,),
+     Cost(comparisons=10, transcendentals=10, adds=8)),
+    ("3 + 5 comparisons", "_foreach_max.out", (), Cost(comparisons=8)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "name", "options", "expected"), LISTS)
+def test_lists_are_reduced_into_other_lists(
+    why: str, name: str, options: tuple[Any, ...], expected: Cost
+) -> None:
+    operands, out = [torch.ones(4), torch.ones(2, 3)], [torch.empty(()), torch.empty(())]
+    assert cost(overload_of(name), operands, *options, out=out) == expected, why
 
 
 def test_each_rule_has_a_row() -> None:
@@ -226,6 +246,17 @@ def test_rows_are_reduced_independently(op: Any, batch: int) -> None:
 def test_a_reduction_reads_its_operand_and_writes_its_result() -> None:
     moved = price(aten.sum.dim_IntList, X, [2]).cost
     assert (moved.bytes_read, moved.bytes_written) == (24 * 4, 6 * 4)
+
+
+def test_a_trace_reads_the_diagonal() -> None:
+    moved = price(aten.trace.default, torch.ones(3, 5)).cost
+    assert (moved.bytes_read, moved.bytes_written) == (3 * 4, 4)
+
+
+@pytest.mark.parametrize("op", [aten._cummax_helper.default, aten._cummin_helper.default])
+def test_a_scan_into_its_arguments_does_not_read_them(op: Any) -> None:
+    moved = price(op, X, torch.empty(2, 3, 4), torch.empty(2, 3, 4, dtype=torch.int64), 2).cost
+    assert (moved.bytes_read, moved.bytes_written) == (24 * 4, 24 * 4 + 24 * 8)
 
 
 def test_meta_is_priced_as_cpu() -> None:
