@@ -72,19 +72,37 @@ POINTWISE: Sequence[tuple[str, Cost, str]] = (
 
 
 def of_result(each: Cost, words: str) -> Callable[..., Cost]:
-    """The formula of one row."""
+    """The formula of one row: in the result's type, a floating slope or number is a constant."""
 
     def formula(result: TensorSpec) -> Cost:
-        return each * result.numel
+        return (each * result.numel).in_dtype(result.dtype)
 
     formula.__doc__ = f"{words}, for each output."
     return formula
 
 
+# `out` is written, though schemas put it among what is read.
+
+
+def from_pair(qa: TensorSpec, qb: TensorSpec, result: TensorSpec) -> tuple[int, int]:
+    """Both operands are read."""
+    return size(qa, qb), size(result)
+
+
+def from_one(qa: TensorSpec, b: TensorSpec | Number, result: TensorSpec) -> tuple[int, int]:
+    """The operand is read, and the number if it is a tensor."""
+    return size(qa, b), size(result)
+
+
 for _names, _each, _words in POINTWISE:
     for _name in _names.split():
         _rectified = "_relu" in _name and "leaky" not in _name
-        rules.formula(*overloads(f"quantized::{_name}"))(
+        _moved = from_one if "calar" in _name else from_pair
+        rules.formula(
+            *overloads(f"quantized::{_name}"),
+            typed=False,
+            nbytes=_moved if "out" in _name else None,
+        )(
             of_result(
                 _each + COMPARISON if _rectified else _each,
                 f"max({_words}, 0)" if _rectified else _words,
@@ -94,22 +112,28 @@ for _names, _each, _words in POINTWISE:
 rules.formula(*overloads("_quantized::add.default"))(of_result(OF_TWO + ADD, "x + y"))
 
 
+def of_two(each: Cost, result: TensorSpec) -> Cost:
+    """Two quantized operands; a floating result isn't quantized."""
+    ended = Cost() if result.dtype.is_floating_point else QUANTIZE
+    return (2 * DEQUANTIZE + each + ended) * result.numel
+
+
 @rules.formula(*overloads("onednn::qadd.tensor"))
 def qadd(result: TensorSpec) -> Cost:
     """x + y, for each output."""
-    return (OF_TWO + ADD) * result.numel
+    return of_two(ADD, result)
 
 
 @rules.formula(*overloads("onednn::qadd_relu.tensor"))
 def qadd_relu(result: TensorSpec) -> Cost:
     """max(x + y, 0), for each output."""
-    return (OF_TWO + ADD + COMPARISON) * result.numel
+    return of_two(ADD + COMPARISON, result)
 
 
 @rules.formula(*overloads("onednn::qmul.tensor"))
 def qmul(result: TensorSpec) -> Cost:
     """x·y, for each output."""
-    return (OF_TWO + MUL) * result.numel
+    return of_two(MUL, result)
 
 
 @rules.formula(*overloads("quantized::clamp.default"))
@@ -136,13 +160,20 @@ def softmax(qx: TensorSpec, dim: int) -> Cost:
     return OF_ONE * qx.numel + plain_softmax(qx, dim)
 
 
-@rules.formula(*overloads("quantized::cat.default", "quantized::cat_out.default"))
+def from_all(qx: Sequence[TensorSpec], result: TensorSpec) -> tuple[int, int]:
+    """All tensors are read, `out` is written."""
+    return size(qx), size(result)
+
+
+@rules.formula(*overloads("quantized::cat.default", "quantized::cat_out.default"), nbytes=from_all)
 def cat(qx: Sequence[TensorSpec]) -> Cost:
     """Tensors in a row, each element brought to the result's scale."""
     return OF_ONE * sum(t.numel for t in qx)
 
 
-@rules.formula(*overloads("quantized::cat_relu.default", "quantized::cat_relu_out.default"))
+@rules.formula(
+    *overloads("quantized::cat_relu.default", "quantized::cat_relu_out.default"), nbytes=from_all
+)
 def cat_relu(qx: Sequence[TensorSpec]) -> Cost:
     """max(x, 0) of `cat`."""
     return (OF_ONE + COMPARISON) * sum(t.numel for t in qx)
@@ -211,28 +242,47 @@ def aten_batch_norm(input: TensorSpec, weight: Tensor, bias: Tensor) -> Cost:
 
 # Embeddings: rows are dequantized, q·scale + offset
 
+# Bytes of d elements with their scale and offset, two floats or two halves.
+ROW_BYTES: dict[str, Callable[[int], int]] = {
+    "byte": lambda d: d + 8,
+    "4bit": lambda d: (d + 1) // 2 + 4,
+}
 
-def row_bytes(indices: TensorSpec, result: TensorSpec) -> tuple[int, int]:
-    """The indices and, at a byte an element at most, the rows that they name."""
-    return size(indices) + indices.numel * result.shape[-1], size(result)
+
+def row_bytes(row: Callable[[int], int]) -> Callable[..., tuple[int, int]]:
+    """What rows of so many bytes move."""
+
+    def moved(indices: TensorSpec, result: TensorSpec) -> tuple[int, int]:
+        """The indices and the rows that they name."""
+        return size(indices) + indices.numel * row(result.shape[-1]), size(result)
+
+    return moved
 
 
-def bag_bytes(
+def bag_bytes(row: Callable[[int], int]) -> Callable[..., tuple[int, int]]:
+    """The same, in bags."""
+
+    def moved(
+        indices: TensorSpec, offsets: Tensor, per_sample_weights: Tensor, result: TensorSpec
+    ) -> tuple[int, int]:
+        """The indices, the rows that they name, and the bags."""
+        read, written = row_bytes(row)(indices, result)
+        return read + size(offsets, per_sample_weights), written
+
+    return moved
+
+
+def table_bytes(
+    weight: TensorSpec,
     indices: TensorSpec,
-    offsets: TensorSpec | None,
-    per_sample_weights: TensorSpec | None,
+    offsets: Tensor,
+    per_sample_weights: Tensor,
     result: TensorSpec,
 ) -> tuple[int, int]:
-    """The same, and the bags."""
-    read, written = row_bytes(indices, result)
-    return read + size(offsets, per_sample_weights), written
+    """The same, rows being those of a table of bytes."""
+    return bag_bytes(lambda _: weight.shape[-1])(indices, offsets, per_sample_weights, result)
 
 
-@rules.formula(
-    *overloads("quantized::embedding_byte.default", "quantized::embedding_4bit.default"),
-    family="embedding",
-    nbytes=row_bytes,
-)
 def embedding(result: TensorSpec) -> Cost:
     """Rows of a table, dequantized.
 
@@ -241,19 +291,8 @@ def embedding(result: TensorSpec) -> Cost:
     return DEQUANTIZE * result.numel
 
 
-@rules.formula(
-    *overloads(
-        *(f"quantized::embedding_bag_{bits}.default" for bits in ("byte", "4bit")),
-        *(
-            f"quantized::embedding_bag_{bits}_rowwise_offsets.default"
-            for bits in ("byte", "4bit", "2bit")
-        ),
-    ),
-    family="embedding",
-    nbytes=bag_bytes,
-)
 def embedding_bag(
-    indices: TensorSpec, mode: int, per_sample_weights: TensorSpec | None, result: TensorSpec
+    indices: TensorSpec, mode: int, per_sample_weights: Tensor, result: TensorSpec
 ) -> Cost:
     """Sum, mean or maximum of each bag's rows, dequantized.
 
@@ -266,5 +305,21 @@ def embedding_bag(
     summed = plain_bag(table, indices, mode, per_sample_weights, (result,))
     return DEQUANTIZE * (indices.numel * d) + summed
 
+
+for _bits, _row in ROW_BYTES.items():
+    rules.formula(
+        *overloads(f"quantized::embedding_{_bits}.default"),
+        family="embedding", nbytes=row_bytes(_row),
+    )(embedding)  # fmt: skip
+    rules.formula(
+        *overloads(f"quantized::embedding_bag_{_bits}.default"),
+        family="embedding", nbytes=bag_bytes(_row),
+    )(embedding_bag)  # fmt: skip
+
+for _bits in ("byte", "4bit", "2bit"):
+    rules.formula(
+        *overloads(f"quantized::embedding_bag_{_bits}_rowwise_offsets.default"),
+        family="embedding", nbytes=table_bytes,
+    )(embedding_bag)  # fmt: skip
 
 rules.zero(*overloads("quantized::embedding_bag_prepack.default"))

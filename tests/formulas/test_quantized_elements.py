@@ -139,16 +139,17 @@ SPECS: list[tuple[str, tuple[Any, ...], Any, Cost]] = [
     ("onednn::qadd.tensor", SCALED, BYTES, each(9 + 1)),
     ("onednn::qadd_relu.tensor", SCALED, BYTES, each(9 + 2)),
     ("onednn::qmul.tensor", SCALED, BYTES, each(9 + 1)),
+    *((f"onednn::{name}.tensor", SCALED, spec(2, 3), Cost(adds=12, muls=12) + more)
+      for name, more in (("qadd", Cost(adds=6)), ("qadd_relu", Cost(adds=6, comparisons=6)),
+                         ("qmul", Cost(muls=6)))),
     ("onednn::qbatch_norm2d.default",
      (spec(2, 4, 3, 1, dtype=torch.uint8), 0.1, 3, spec(4), spec(4), spec(4), spec(4), 1e-5, 0.1,
       3, torch.uint8), spec(2, 4, 3, 1, dtype=torch.uint8), BATCH),
     ("quantized::prelu.default", (spec(2, 3, dtype=torch.quint8), spec(1), 0.1, 3),
-     spec(2, 3, dtype=torch.quint8), Cost(adds=12, muls=12 + 6, comparisons=18 + 6)),
+     spec(2, 3, dtype=torch.quint8), each(7 + 2)),
     *((f"quantized::{name}_scalar{relu}{out}.Tensor",
        (spec(2, 3, dtype=torch.quint8), spec()),
-       spec(2, 3, dtype=torch.quint8),
-       Cost(adds=12 + 6 * (name == "add"), muls=12 + 6 * (name == "mul"),
-            comparisons=18 + 6 * (relu != "")))
+       spec(2, 3, dtype=torch.quint8), each(7 + 1 + (relu != "")))
       for name in ("add", "mul") for relu in ("", "_relu") for out in ("", "_out")),
     ("quantized::embedding_byte.default", (None, spec(3, dtype=torch.int64)), spec(3, 8),
      Cost(muls=24, adds=24)),
@@ -184,11 +185,52 @@ def test_embeddings_read_the_rows_that_they_name() -> None:
     bag = price(
         quantized.embedding_bag_byte_rowwise_offsets.default, ROWS_OF_BYTES, INDICES, OFFSETS
     )
-    assert bag.cost.bytes_read == 3 * 8 + 2 * 8 + 3 * 8, "indices, offsets, 3 rows of 8 bytes"
+    assert bag.cost.bytes_read == 3 * 8 + 2 * 8 + 3 * (8 + 8), "indices, offsets, 3 rows, 2 floats"
     assert bag.cost.bytes_written == 2 * 8 * 4
     assert bag.dtype is torch.float32
+
+
+def test_rows_of_fewer_bits_are_smaller() -> None:
+    """3 indices and rows of 8: 2 or 4 to a byte, a scale and an offset of 2 bytes each."""
+    half = price(quantized.embedding_bag_4bit_rowwise_offsets.default, ROWS_OF_4, INDICES, OFFSETS)
+    assert half.cost.bytes_read == 3 * 8 + 2 * 8 + 3 * (4 + 4)
+    least = price(quantized.embedding_bag_2bit_rowwise_offsets.default, ROWS_OF_2, INDICES, OFFSETS)
+    assert least.cost.bytes_read == 3 * 8 + 2 * 8 + 3 * (2 + 4)
+
+
+@pytest.mark.parametrize(("bits", "dtype", "row"), [("byte", torch.quint8, 8 + 8),
+                                                    ("4bit", torch.quint4x2, 4 + 4)])  # fmt: skip
+def test_packed_tables_have_the_same_rows(bits: str, dtype: torch.dtype, row: int) -> None:
+    args = (TABLE, torch.ones(5), torch.zeros(5), 0, dtype)
+    packed = quantized.embedding_bag_prepack(torch.quantize_per_channel(*args))
+    one = price(overload_of(f"quantized::embedding_{bits}.default"), packed, INDICES)
+    bags = price(overload_of(f"quantized::embedding_bag_{bits}.default"), packed, INDICES, OFFSETS)
+    assert one.cost.bytes_read == 3 * 8 + 3 * row
+    assert bags.cost.bytes_read == 3 * 8 + 2 * 8 + 3 * row
+
+
+def test_what_is_given_for_the_result_is_only_written() -> None:
+    """6 bytes an operand and 4 of a number in a tensor."""
+    add = quantized.add
+    for op, args, read in (
+        (quantized.add_out.default, (Q, Q, OUT), 12),
+        (add.out, (Q, Q, OUT), 12),
+        (add.Scalar_out, (Q, 2.0, OUT), 6),
+        (quantized.mul_scalar_relu_out.default, (Q, 2.0, OUT), 6),
+        (quantized.mul_scalar_out.Tensor, (Q, NUMBER, OUT), 6 + 4),
+        (quantized.cat_out.default, ([Q, Q], 1, torch.cat([Q, Q], 1)), 12),
+    ):
+        moved = price(op, *args).cost
+        assert moved.bytes_read == read
+        assert moved.bytes_written == size(args[-1])
+
+
+def size(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def test_between_quantized_tensors_all_is_integer() -> None:
     assert price(quantized.add.default, Q, Q, 0.1, 3).cost.flops == 0
     assert price(quantized.sigmoid.default, Q, 0.1, 3).cost.transcendentals == 0
+    number = price(quantized.add_scalar.Tensor, Q, NUMBER).cost.moving(0, 0)
+    assert number == cost(quantized.add_scalar.default, Q, 2.0)
