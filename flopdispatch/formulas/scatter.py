@@ -57,6 +57,12 @@ def value_bytes(self: TensorSpec, index: TensorSpec) -> tuple[int, int]:
     return size(index), index.numel * self.dtype.itemsize
 
 
+def combined_value_bytes(self: TensorSpec, index: TensorSpec) -> tuple[int, int]:
+    """In place: indices and targets are read, targets written; the source is one number."""
+    hit = index.numel * self.dtype.itemsize
+    return size(index) + hit, hit
+
+
 rules.zero(aten.scatter.src, aten.scatter.value, aten.masked_scatter.default)
 rules.zero(aten.scatter_.src, nbytes=overwritten_bytes)
 rules.zero(aten.scatter_.value, nbytes=value_bytes)
@@ -73,7 +79,8 @@ def scatter_add(index: TensorSpec) -> Cost:
     return Cost(adds=index.numel)
 
 
-@rules.formula(aten.scatter_.reduce, aten.scatter_.value_reduce, nbytes=element_bytes)
+@rules.formula(aten.scatter_.reduce, nbytes=element_bytes)
+@rules.formula(aten.scatter_.value_reduce, nbytes=combined_value_bytes)
 @rules.formula(aten.scatter.reduce, aten.scatter.value_reduce)
 def scatter_with(index: TensorSpec, reduce: str) -> Cost:
     """Add source elements to their targets, or multiply these by them.
@@ -146,19 +153,48 @@ def index_reduce(source: TensorSpec, reduce: str, result: TensorSpec) -> Cost:
 # By a tuple of indices
 
 
-def indexed(self: TensorSpec, indices: Indices, values: TensorSpec) -> int:
-    """Elements that `self[indices]` names.
+def is_mask(index: TensorSpec) -> bool:
+    """Whether an index selects what is true."""
+    return index.dtype in (torch.bool, torch.uint8)
 
-    Counts: the broadcast shape of the indices times the dimensions that have none. How many
-    elements a boolean mask selects is told by `values`, or bounded by `self` where these are
-    a single number.
+
+def places(self: TensorSpec, indices: Indices, values: TensorSpec) -> tuple[int, bool]:
+    """Elements that `self[indices]` names, and whether this is known, not a bound.
+
+    Counts: the broadcast shape of the indices times the dimensions that have none. A mask stands
+    for its dimensions; how many of its elements are true is told by the indices beside it or by
+    `values`, unless these have one position there and are broadcast: it is bounded by its size.
     """
-    given = [index for index in indices if index is not None]
-    if any(index.dtype in (torch.bool, torch.uint8) for index in given):
-        return values.numel if values.ndim else self.numel
-    positions: int = math.prod(torch.broadcast_shapes(*(index.shape for index in given)))
-    whole = [n for n, index in zip(self.shape, indices) if index is None]
-    return positions * math.prod(whole) * math.prod(self.shape[len(indices) :])
+    given = [place for place, index in enumerate(indices) if index is not None]
+    masks = [index for index in indices if index is not None and is_mask(index)]
+    listed = [index.shape for index in indices if index is not None and not is_mask(index)]
+    whole, before, d = list[int](), 0, 0
+    for place, index in enumerate(indices):
+        if index is None:
+            whole.append(self.shape[d])
+            before += given[:1] > [place]
+        d += index.ndim if index is not None and is_mask(index) else 1
+    whole += self.shape[d:]
+    # Indices that aren't side by side make the first dimensions of the result.
+    apart = bool(given) and given[-1] - given[0] >= len(given)
+    behind = len(whole) - (0 if apart else before)
+
+    positions, known = list(torch.broadcast_shapes(*listed)), True
+    if masks and positions[-1:] in ([], [1]):
+        known = values.ndim > behind and values.shape[-1 - behind] != 1
+        smallest = min(mask.numel for mask in masks)
+        positions[-1:] = [values.shape[-1 - behind] if known else smallest]
+    return math.prod(positions) * math.prod(whole), known
+
+
+def indexed(self: TensorSpec, indices: Indices, values: TensorSpec) -> int:
+    """Elements that `self[indices]` names, as far as it is known: `places`."""
+    return places(self, indices, values)[0]
+
+
+def is_bound(self: TensorSpec, indices: Indices, values: TensorSpec, accumulate: bool) -> bool:
+    """Whether it isn't known how many elements a mask selects, and they count."""
+    return accumulate and not places(self, indices, values)[1]
 
 
 def put_bytes(
@@ -169,10 +205,21 @@ def put_bytes(
     return size(indices, values) + (hit if accumulate else 0), hit
 
 
-@rules.formula(aten.index_put_.default, *overloads("_index_put_impl_.default"), nbytes=put_bytes)
+MASKED = "bound: all elements of a mask are taken to be true if `values` doesn't tell"
+
+
+@rules.formula(
+    aten.index_put_.default,
+    *overloads("_index_put_impl_.default"),
+    nbytes=put_bytes,
+    estimate=MASKED,
+    estimated_if=is_bound,
+)
 @rules.formula(
     aten.index_put.default,
     *overloads("_index_put_impl.default", "_unsafe_index_put.default"),
+    estimate=MASKED,
+    estimated_if=is_bound,
 )
 def index_put(self: TensorSpec, indices: Indices, values: TensorSpec, accumulate: bool) -> Cost:
     """self[indices] = values, or += values to accumulate.
@@ -191,6 +238,15 @@ def masked_index_put(self: TensorSpec, indices: Indices, values: TensorSpec) -> 
     return Cost(adds=indexed(self, indices, values))
 
 
+def flat_bytes(
+    self: TensorSpec, index: TensorSpec, source: TensorSpec, accumulate: bool
+) -> tuple[int, int]:
+    """In place: indices and sources are read, targets written; read too, to accumulate."""
+    hit = source.numel * self.dtype.itemsize
+    return size(index, source) + (hit if accumulate else 0), hit
+
+
+@rules.formula(aten.put_.default, nbytes=flat_bytes)
 @rules.formula(aten.put.default)
 def put(source: TensorSpec, accumulate: bool) -> Cost:
     """Set, or add to, the elements at flat indices.
@@ -260,15 +316,19 @@ rules.zero(
 
 
 @rules.formula(aten.segment_reduce.default)
-def segment_reduce(data: TensorSpec, reduce: str, result: TensorSpec) -> Cost:
+def segment_reduce(
+    data: TensorSpec, reduce: str, initial: Number | None, result: TensorSpec
+) -> Cost:
     """Sum, mean, product, maximum or minimum of each segment of rows.
 
-    Counts: every element but each segment's first; a mean divides every output.
+    Counts: every element but each segment's first, or this too where there is an `initial` value;
+    a mean divides every output.
 
     Ignores: empty segments.
     """
     divided = Cost(divs=result.numel) if reduce == "mean" else Cost()
-    return COMBINE[reduce] * combined(data.numel, result.numel) + divided
+    others = combined(data.numel, result.numel) if initial is None else data.numel
+    return COMBINE[reduce] * others + divided
 
 
 @rules.formula(aten.bincount.default, typed=False)

@@ -22,6 +22,7 @@ LINES, TWO = torch.tensor([3, 0]), torch.rand(2, 3)  # 2 lines of 3
 POINTS = (torch.tensor([0, 2, 2]), torch.tensor([1, 1, 0]))
 VALUES = torch.rand(3)
 MASK = torch.tensor([True, False, True, False])
+FIVE = torch.arange(12).view(4, 3) < 5
 
 
 # (why, in words; operator; arguments; expected)
@@ -63,6 +64,22 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
     ("2 true lines of 3", aten.index_put.default, (X, [MASK], TWO, True), Cost(adds=6)),
     ("up to all 12 of a single value", aten.index_put.default, (X, [MASK], VALUES[0], True),
      Cost(adds=12)),
+    ("up to all 12 of a single line", aten.index_put.default, (X, [MASK], VALUES, True),
+     Cost(adds=12)),
+    ("2 true lines of 3, a column for all", aten.index_put.default,
+     (X, [MASK], torch.rand(2, 1), True), Cost(adds=6)),
+    ("2 true columns of 4", aten.index_put.default,
+     (X, [None, MASK[:3]], torch.rand(1, 2), True), Cost(adds=8)),
+    ("2 true lines by 1 column", aten.index_put.default,
+     (X, [MASK, LINES[1:]], torch.rand(2), True), Cost(adds=2)),
+    ("2 true lines by 2 columns told by these", aten.index_put.default,
+     (X, [MASK, LINES - LINES], VALUES[:1], True), Cost(adds=2)),
+    ("up to 4 true lines by 1 column", aten.index_put.default,
+     (X, [MASK, LINES[1:]], VALUES[:1], True), Cost(adds=4)),
+    ("5 true of 12", aten.index_put.default, (X, [FIVE], torch.rand(5), True), Cost(adds=5)),
+    ("2 true, in front of 3, by 1 of 2", aten.index_put.default,
+     (torch.zeros(4, 3, 2), [MASK, None, LINES[1:]], torch.rand(2, 1), True), Cost(adds=6)),
+    ("none true", aten.index_put.default, (X, [MASK & ~MASK], torch.rand(0, 3), True), Cost()),
     ("3 points", aten.index_put_.default, (X.clone(), POINTS, VALUES, True), Cost(adds=3)),
     ("3 points", aten._index_put_impl.default, (X, POINTS, VALUES, True), Cost(adds=3)),
     ("3 points", aten._index_put_impl_.default, (X.clone(), POINTS, VALUES, True), Cost(adds=3)),
@@ -130,6 +147,9 @@ OPTIONS: list[tuple[str, Any, tuple[Any, ...], dict[str, Any], Cost]] = [
      {"lengths": torch.tensor([2, 2])}, Cost(comparisons=6)),
     ("2 segments of 2 lines of 3", aten.segment_reduce.default, (torch.rand(4, 3), "prod"),
      {"lengths": torch.tensor([2, 2])}, Cost(muls=6)),
+    ("4 lines of 3 added to a first value", aten.segment_reduce.default,
+     (torch.rand(4, 3), "sum"), {"lengths": torch.tensor([3, 0, 1]), "initial": 2.0},
+     Cost(adds=12)),
 ]  # fmt: skip
 
 
@@ -164,6 +184,11 @@ BYTES: list[tuple[str, Any, tuple[Any, ...], int, int]] = [
      48 + 12, 12),
     ("3 targets are read too", aten.index_put_.default, (X.clone(), POINTS, VALUES, True),
      48 + 12 + 12, 12),
+    ("a single line; up to 4 of 3 are written", aten.index_put_.default,
+     (X.clone(), [MASK], VALUES), 4 + 12, 48),
+    ("3 indices, 3 values", aten.put_.default, (X.clone(), POINTS[0], VALUES), 24 + 12, 12),
+    ("3 targets are read too", aten.put_.default, (X.clone(), POINTS[0], VALUES, True),
+     24 + 12 + 12, 12),
     ("the gradient, not the operand", aten.reflection_pad1d_backward.default,
      (torch.rand(1, 5), torch.rand(1, 3), [1, 1]), 20, 12),
     ("the gradient; zeros too", aten.select_backward.default, (VALUES, [4, 3], 0, 1), 12, 48),
@@ -176,7 +201,64 @@ def test_bytes(why: str, op: Any, args: tuple[Any, ...], read: int, written: int
     assert (moved.bytes_read, moved.bytes_written) == (read, written), why
 
 
+def test_a_number_combined_in_place_is_no_tensor_to_read() -> None:
+    """4 indices of 8 bytes and the 4 targets of 4 that they name."""
+    moved = price(aten.scatter_.value_reduce, X.clone(), 0, INDEX, 2.0, reduce="add").cost
+    assert (moved.bytes_read, moved.bytes_written) == (32 + 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("values", "accumulate", "estimated"),
+    [
+        (VALUES[0], True, True),
+        (VALUES, True, True),
+        (TWO[:, :1], True, False),  # 2 rows: the number of true elements
+        (VALUES[0], False, False),  # nothing is counted
+    ],
+)
+def test_a_mask_is_a_bound_where_values_do_not_tell(
+    values: torch.Tensor, accumulate: bool, estimated: bool
+) -> None:
+    for op in (aten.index_put.default, aten.index_put_.default):
+        estimate = price(op, X.clone(), [MASK], values, accumulate).estimate
+        assert ("mask" in estimate) is estimated
+
+
 size = st.integers(1, 4)
+places = st.sampled_from(["all", "mask", "list", "one", "square"])
+
+
+def index_of(kind: str, n: int, chosen: int) -> torch.Tensor | None:
+    """An index of a dimension of n: none, or a mask of which `chosen` are true, ..."""
+    listed = torch.arange(chosen) % n
+    return {
+        "all": None, "mask": torch.arange(n) < chosen, "list": listed, "one": listed[:1],
+        "square": listed.expand(chosen, chosen),
+    }[kind]  # fmt: skip
+
+
+@given(shape=st.tuples(*[st.integers(3, 4)] * 3), kinds=st.tuples(*[places] * 3), chosen=size)
+def test_accumulating_adds_each_element_that_the_index_names(
+    shape: tuple[int, int, int], kinds: tuple[str, str, str], chosen: int
+) -> None:
+    """As many as indexing gives."""
+    chosen = min(chosen, *shape)
+    indices = [index_of(kind, n, chosen) for kind, n in zip(kinds, shape)]
+    if all(index is None for index in indices):
+        return
+    x = torch.zeros(shape)
+    named = aten.index.Tensor(x, indices)
+    given = (x, indices, torch.ones(named.shape), True)
+    found = price(aten.index_put.default, *given)
+    if found.estimate:  # a mask of one true element may be broadcast
+        assert found.cost.adds >= named.numel()
+        assert chosen == 1
+    else:
+        assert found.cost.adds == named.numel()
+    if "mask" not in kinds:  # what else the values are doesn't matter
+        assert cost(aten.index_put.default, x, indices, torch.ones(1), True) == Cost(
+            adds=named.numel()
+        )
 
 
 @given(
