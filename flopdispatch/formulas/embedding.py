@@ -5,6 +5,8 @@ Letters: n indices, d the embedding's size, b bags.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from flopdispatch.cost import Cost
@@ -124,8 +126,8 @@ def bag_gradient(
     return Cost(adds=n * d, muls=muls, divs=divs)
 
 
-@rules.formula(aten._embedding_bag_backward.default, aten._embedding_bag_dense_backward.default)
-def embedding_bag_backward(
+@rules.formula(aten._embedding_bag_dense_backward.default)
+def embedding_bag_dense_backward(
     grad: TensorSpec,
     indices: TensorSpec,
     scale_grad_by_freq: bool,
@@ -138,6 +140,26 @@ def embedding_bag_backward(
     """
     weighted = per_sample_weights is not None
     return bag_gradient(grad, indices.numel, mode, weighted, scale_grad_by_freq)
+
+
+@rules.formula(aten._embedding_bag_backward.default)
+def embedding_bag_backward(
+    grad: TensorSpec,
+    indices: TensorSpec,
+    *,
+    scale_grad_by_freq: bool,
+    mode: int,
+    sparse: bool,
+    per_sample_weights: TensorSpec | None,
+) -> Cost:
+    """The gradient by the table: as of `embedding_bag_dense_backward`.
+
+    Counts: a sparse one has the rows of all indices side by side: nothing is added.
+    """
+    gradient = embedding_bag_dense_backward(
+        grad, indices, scale_grad_by_freq, mode, per_sample_weights
+    )
+    return replace(gradient, adds=0) if sparse else gradient
 
 
 def sample_weight_bytes(

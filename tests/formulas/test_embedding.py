@@ -33,6 +33,11 @@ def gradient_args(mode: int, weights: torch.Tensor | None, by_frequency: bool) -
     return (GRAD, BAGGED, OFFSETS, of, sizes, longest, 7, by_frequency, mode, False, weights)
 
 
+def sparse_args(mode: int, weights: torch.Tensor | None) -> tuple[Any, ...]:
+    args = gradient_args(mode, weights, False)
+    return (*args[:9], True, weights)
+
+
 def dense_args(mode: int, weights: torch.Tensor | None, by_frequency: bool) -> tuple[Any, ...]:
     args = gradient_args(mode, weights, by_frequency)
     return (*args[:2], *args[3:9], weights)
@@ -60,6 +65,12 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
      Cost(adds=20)),
     ("5 rows of 4, 2 divided", aten._embedding_bag_backward.default,
      gradient_args(MEAN, None, False), Cost(adds=20, divs=8)),
+    ("5 rows of 4 side by side", aten._embedding_bag_backward.default, sparse_args(SUM, None),
+     Cost()),
+    ("5 rows of 4 side by side, 2 divided", aten._embedding_bag_backward.default,
+     sparse_args(MEAN, None), Cost(divs=8)),
+    ("5 rows of 4 side by side, weighted", aten._embedding_bag_backward.default,
+     sparse_args(SUM, SAMPLES), Cost(muls=20)),
     ("5 rows of 4, weighted", aten._embedding_bag_dense_backward.default,
      dense_args(SUM, SAMPLES, False), Cost(adds=20, muls=20)),
     ("5 rows of 4, by 5 frequencies", aten._embedding_bag_dense_backward.default,
