@@ -139,15 +139,16 @@ def reduced_product_backward(
 
 
 def solve_triangular(
-    tally: Tally, a: torch.Tensor, b: torch.Tensor, unitriangular: bool
+    tally: Tally, a: torch.Tensor, b: torch.Tensor, unitriangular: bool, upper: bool = True
 ) -> torch.Tensor:
-    """X of A·X = B, A upper triangular: from the last row up."""
+    """X of A·X = B, A upper triangular: from the last row up; lower: from the first one down."""
     rows: dict[int, list[tuple[int, Scalar]]] = defaultdict(list)
     for (i, j), value in entries(tally, a):
         rows[i].append((j, value))
     right, x = tally.scalars(b), dict[Index, Scalar]()
-    for i in reversed(range(b.shape[0])):
-        others = [(j, value) for j, value in rows[i] if j != i]
+    order = list(reversed(range(b.shape[0]))) if upper else list(range(b.shape[0]))
+    for i in order:
+        others = [(j, value) for j, value in rows[i] if (j > i if upper else j < i)]
         (diagonal,) = [value for j, value in rows[i] if j == i] or [tally.scalar(1)]
         for c in range(b.shape[1]):
             done = tally.weighted_sum((value, x[j, c]) for j, value in others).value

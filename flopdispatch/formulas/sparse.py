@@ -213,10 +213,13 @@ def sspaddmm(
 ) -> Cost:
     """beta·self + alpha·(mat1 @ mat2), the two side by side: their entries are not added up.
 
-    Counts: nnz·n MACs; a mul per element of `self` or of the product for its factor.
+    Counts: nnz·n MACs; a mul per element of `self` or of the product for its factor,
+    unless beta is 0.
     """
-    scaled = self.nnz if beta != 1 else 0, elements(result) - elements(self) if alpha != 1 else 0
-    return product(mat1, mat2, None) + Cost(muls=sum(number or 0 for number in scaled))
+    scaled = elements(self) if beta not in (0, 1) else 0
+    if alpha != 1:
+        scaled += elements(result) - elements(self)
+    return product(mat1, mat2, None) + Cost(muls=scaled)
 
 
 @rules.formula(*overloads("sparse_sampled_addmm.default"), layout="sparse")
@@ -268,21 +271,39 @@ def sparse_mm_reduce_backward(
 # Systems of equations
 
 
-@rules.formula(*overloads("triangular_solve.default"), layout="sparse")
+def take_triangle(A: torch.Tensor, upper: bool) -> tuple[int]:  # noqa: N803 (the schema's name)
+    """How many elements a matrix stores above its diagonal, or below."""
+    rows, columns = A.to_sparse_coo()._indices()[-2:]
+    return (int((columns > rows if upper else columns < rows).sum()),)
+
+
+def is_triangle_unknown(taken: Taken) -> bool:
+    """Whether the indices weren't read."""
+    return taken is None
+
+
+@rules.formula(
+    *overloads("triangular_solve.default"),
+    layout="sparse",
+    estimate="of unknown entries all are taken to be in the triangle, its diagonal among them",
+    estimated_if=is_triangle_unknown,
+    takes=take_triangle,
+)
 def triangular_solve(
     self: TensorSpec,
-    A: TensorSpec,  # noqa: N803 (the schema's name)
+    A: TensorSpec,  # noqa: N803
     unitriangular: bool,
+    taken: Taken,
 ) -> Cost:
-    """The solution of A·X = self, A triangular.
+    """The solution of A·X = self, A triangular: of its other triangle nothing is met.
 
     Shapes: self (m, n), A (m, m).
-    Counts: for each column of X, a MAC per stored element of A beside its diagonal, and a
-    division per row unless the diagonal is ones.
+    Counts: for each column of X, a MAC per element that A stores in the triangle beside its
+    diagonal, and a division per row unless the diagonal is ones.
     """
     m, n = self.shape[-2:]
-    solved = m * n
-    return Cost(macs=combined(elements(A), m) * n, divs=0 if unitriangular else solved)
+    beside = combined(elements(A), m) if taken is None else taken[0]
+    return Cost(macs=beside * n, divs=0 if unitriangular else m * n)
 
 
 @rules.formula(

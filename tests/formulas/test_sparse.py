@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from flopdispatch.cost import Cost
@@ -90,6 +90,12 @@ ROWS: list[tuple[str, str, tuple[Any, ...], Cost]] = [
      (CSR_A, torch.rand(2, 5), DENSE, "sum", REDUCED[1], BOTH), Cost(macs=30)),
     ("2 rows of 3: one beside the diagonal, 6 divisions", "triangular_solve.default",
      (torch.rand(2, 3), UPPER), Cost(macs=3, divs=6)),
+    ("2 of 4 elements below the diagonal and on it, 2 rows of 3", "triangular_solve.default",
+     (torch.rand(2, 3), torch.tensor([[3.0, 1.0], [2.0, 4.0]]).to_sparse_csr(), False),
+     Cost(macs=3, divs=6)),
+    ("a diagonal of ones that isn't stored", "triangular_solve.default",
+     (torch.rand(2, 3), torch.tensor([[0.0, 1.0], [0.0, 0.0]]).to_sparse_csr(), True, False, True),
+     Cost(macs=3)),
     ("rows of 2 and of 1", "_sparse_softmax.default", (COO_A, 1, False),
      Cost(comparisons=1, adds=3 + 1, transcendentals=3, divs=3)),
     ("columns of 1", "_sparse_softmax.default", (COO_A, 0, False),
@@ -315,17 +321,40 @@ def test_the_gradients_of_a_reduced_product_are_the_loop(
         assert scaled(price.cost.moving(0, 0), times) == tally.cost
 
 
-@given(data=st.data(), m=size, n=size, unitriangular=st.booleans())
+@given(
+    data=st.data(), m=size, n=size, upper=st.booleans(), transpose=st.booleans(),
+    diagonal=st.sampled_from([0, 1, 2]),
+)  # fmt: skip
 def test_a_triangular_solve_is_the_loop(
-    data: st.DataObject, m: int, n: int, unitriangular: bool
+    *, data: st.DataObject, m: int, n: int, upper: bool, transpose: bool, diagonal: int
 ) -> None:
-    a, b, tally = data.draw(matrices(m, m)).triu(1), torch.rand(m, n, dtype=f64), Tally()
-    a += torch.eye(m, dtype=f64) * (1 if unitriangular else 2)
-    packed = a.to_sparse_csr()
-    out = loops.solve_triangular(tally, packed, b, unitriangular)
-    found, price = ran(aten.triangular_solve.default, b, packed, unitriangular=unitriangular)
+    """Of a matrix with elements in its other triangle too; ones may be stored or not."""
+    a, b, tally = data.draw(matrices(m, m)), torch.rand(m, n, dtype=f64), Tally()
+    a = a.fill_diagonal_(diagonal).to_sparse_csr()
+    ones = diagonal != 2
+    assume(a.values().numel() > 0)  # torch's solution by a matrix of no entry is nan
+    of = a.to_dense().T.to_sparse_csr() if transpose else a
+    out = loops.solve_triangular(tally, of, b, ones, upper is not transpose)
+    found, price = ran(aten.triangular_solve.default, b, a, upper, transpose, ones)
     torch.testing.assert_close(out, found[0])
-    assert price.cost.moving(0, 0) == tally.cost
+    assert (price.cost.moving(0, 0), price.estimate) == (tally.cost, "")
+
+
+def test_a_triangle_of_unknown_entries_is_estimated() -> None:
+    """5 elements beside 4 on the diagonal, 3 columns."""
+    call = OpCall(aten.triangular_solve.default, (s(4, 3), s(4, 4, nnz=9)), (), (s(4, 3), s()))
+    price = default_registry().price(call)
+    assert (price.cost.macs, price.cost.divs) == (15, 12)
+    assert "in the triangle" in price.estimate
+
+
+@pytest.mark.parametrize(("beta", "alpha", "muls"), [(1, 1, 0), (2, 1, 3), (0, 1, 0), (2, 3, 13)])
+def test_factors_of_what_is_put_side_by_side(beta: int, alpha: int, muls: int) -> None:
+    """3 elements and the 10 of a product of 2 rows."""
+    start = torch.ones(2, 5).tril().to_sparse()
+    kept = torch.zeros(2, 5).to_sparse()
+    args = {"beta": beta, "alpha": alpha, "out": kept}
+    assert cost(aten.sspaddmm.out, start, COO_A, DENSE, **args) == Cost(macs=15, muls=muls)
 
 
 softmaxes = {
