@@ -23,6 +23,7 @@ from flopdispatch.formulas.quantized import Taken, from_sums, kernel
 from flopdispatch.formulas.quantized_elements import HARDSWISH
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 rules = Registry("matmul")
 
@@ -96,7 +97,17 @@ def linear_binary(
     return linear(X, B, "none", None, result) + WITH[attr] * result.numel
 
 
-@rules.formula(*overloads("mkl::_mkl_linear.default"))
+def weight_once(
+    X: TensorSpec,  # noqa: N803
+    ORI_W: TensorSpec,  # noqa: N803
+    B: Tensor,  # noqa: N803
+    result: TensorSpec,
+) -> tuple[int, int]:
+    """The weight is given as it was and packed, by an unknown layout: one is read, as it was."""
+    return size(X, ORI_W, B), size(result)
+
+
+@rules.formula(*overloads("mkl::_mkl_linear.default"), nbytes=weight_once)
 def mkl_linear(X: TensorSpec, B: Tensor, result: TensorSpec) -> Cost:  # noqa: N803
     """A linear layer: k MACs per output, an add for the bias."""
     return linear(X, B, "none", None, result)

@@ -13,7 +13,7 @@ from flopdispatch.cost import Cost
 from flopdispatch.formulas import default_registry
 from flopdispatch.formulas.packed import AFTER, rules
 from flopdispatch.spec import OpCall, TensorSpec, spec
-from tests.pricing import cost_of_specs, overload_of
+from tests.pricing import cost_of_specs, overload_of, price
 from tests.real_calls import counted
 
 mkldnn, onednn = torch.ops.mkldnn, torch.ops.onednn
@@ -179,6 +179,16 @@ def test_real_quantized_convolutions() -> None:
     assert into_ints == ints(576 * 18, 576 * 6)
     into_floats = counted(onednn.qconv2d_pointwise, *before, torch.float32, "relu", [], "")
     assert into_floats == ints(576 * 18, 0) + Cost(muls=576, adds=576, comparisons=576)
+
+
+def test_a_packed_weight_is_read_once() -> None:
+    """2·4 numbers, 3·4 weights and 3 biases, however large the packed weight is; 2·3 results."""
+    overload = overload_of("mkl::_mkl_linear.default")
+    weight = torch.rand(3, 4)
+    packed = torch.ops.mkl._mkl_reorder_linear_weight(weight, 2)
+    moved = price(overload, torch.rand(2, 4), packed, weight, torch.rand(3), 2).cost
+    assert (moved.bytes_read, moved.bytes_written) == (4 * (8 + 12 + 3), 4 * 6)
+    assert moved.moving(0, 0) == PLAIN
 
 
 def test_a_convolution_that_torchscript_packed() -> None:
