@@ -100,6 +100,19 @@ def add_relu(x: Scalar, y: Scalar, alpha: float = 1) -> Scalar:
     return add(x, y, alpha).at_least(0)
 
 
+def add_number(x: Scalar, y: Scalar, alpha: float) -> Scalar:
+    """Of two numbers that the operator is given the product is a constant."""
+    return x + y.value * alpha
+
+
+def sub_number(x: Scalar, y: Scalar, alpha: float) -> Scalar:
+    return x - y.value * alpha
+
+
+def add_relu_number(x: Scalar, y: Scalar, alpha: float) -> Scalar:
+    return add_number(x, y, alpha).at_least(0)
+
+
 def mul(x: Scalar, y: Scalar) -> Scalar:
     return x * y
 

@@ -71,7 +71,6 @@ POINTWISE: Sequence[Row] = (
     ("heaviside.default", COMPARISON, "0, y or 1 by the sign of x"),
     ("nextafter.default", COMPARISON, "the float after x in the direction of y"),
     ("frexp.Tensor", COMPARISON, "the mantissa and exponent that x is stored as"),
-    ("nan_to_num.default", 3 * COMPARISON, "x, or a number for nan, inf and −inf"),
     # Powers, exponentials, logarithms
     ("pow.Tensor_Tensor", TRANSCENDENTAL, "x to the y"),
     ("sqrt.default", TRANSCENDENTAL, "sqrt(x)"),
@@ -198,9 +197,19 @@ rules.zero(*overloads(*MASKS.split()))
 
 
 @rules.formula(*overloads("add.Tensor", "add.Scalar", "sub.Tensor", "sub.Scalar"))
-@rules.formula(*overloads("rsub.Tensor", "rsub.Scalar"))
-def add(alpha: Number, result: TensorSpec) -> Cost:
+def add(other: TensorSpec | Number, alpha: Number, result: TensorSpec) -> Cost:
     """self ± alpha·other.
+
+    Counts: one add per output, and one mul for alpha other than 1, unless `other` is a number:
+    then so is alpha·other.
+    """
+    scaled = alpha != 1 and isinstance(other, TensorSpec)
+    return (ADD + MUL if scaled else ADD) * result.numel
+
+
+@rules.formula(*overloads("rsub.Tensor", "rsub.Scalar"))
+def rsub(alpha: Number, result: TensorSpec) -> Cost:
+    """other − alpha·self.
 
     Counts: one add per output, and one mul for alpha other than 1.
     """
@@ -208,9 +217,9 @@ def add(alpha: Number, result: TensorSpec) -> Cost:
 
 
 @rules.formula(*overloads("_add_relu.Tensor", "_add_relu.Scalar"))
-def add_relu(alpha: Number, result: TensorSpec) -> Cost:
+def add_relu(other: TensorSpec | Number, alpha: Number, result: TensorSpec) -> Cost:
     """max(self + alpha·other, 0)."""
-    return add(alpha, result) + COMPARISON * result.numel
+    return add(other, alpha, result) + COMPARISON * result.numel
 
 
 @rules.formula(*overloads("div.Tensor_mode", "div.Scalar_mode"))
@@ -324,8 +333,14 @@ def sgn(self: TensorSpec) -> Cost:
 
 @rules.formula(*overloads("angle.default"), typed=False)
 def angle(self: TensorSpec) -> Cost:
-    """0 or π by the sign of x; of a complex number atan2(im, re)."""
-    return of_kind(self, COMPARISON, TRANSCENDENTAL)
+    """0 or π by the sign of x, also of an integer; of a complex number atan2(im, re)."""
+    return (TRANSCENDENTAL if self.dtype.is_complex else COMPARISON) * self.numel
+
+
+@rules.formula(*overloads("nan_to_num.default"), typed=False)
+def nan_to_num(self: TensorSpec) -> Cost:
+    """x, or a number for nan, inf and −inf; so for both parts of a complex number."""
+    return of_kind(self, 3 * COMPARISON, 6 * COMPARISON)
 
 
 @rules.formula(

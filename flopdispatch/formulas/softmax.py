@@ -89,15 +89,16 @@ def masked_softmax_backward(output: TensorSpec, dim: int | None) -> Cost:
 def log_softmax(self: TensorSpec, dim: int) -> Cost:
     """z = x − max x; y = z − log Σ exp z, for each row.
 
-    Counts, for a row: n − 1 comparisons; n subtractions; n exp; n − 1 additions; one log; n
-    subtractions.
+    Counts, for a row: n − 1 comparisons; n subtractions; n exp; n − 1 additions; one log (none
+    without elements); n subtractions.
     Example: (2, 3) along 1 is 16 adds, 8 exp and log, 4 comparisons.
     """
     r, n = rows_of(self, dim)
+    logs = r * n - folds(r, n)  # one for each row that has elements
     return Cost(
         comparisons=folds(r, n),
         adds=2 * r * n + folds(r, n),
-        transcendentals=r * n + r,
+        transcendentals=r * n + logs,
     )
 
 

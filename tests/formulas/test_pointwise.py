@@ -31,7 +31,8 @@ XLOGY = Cost(comparisons=6, transcendentals=6, muls=6)
 ROWS = [
     ("one add each", "add.Tensor sub.Tensor rsub.Tensor", (X, Y), Cost(adds=6)),
     ("one add each", "add.Scalar sub.Scalar rsub.Scalar", (X, 2.0), Cost(adds=6)),
-    ("and alpha·", "add.Scalar sub.Scalar rsub.Scalar", (X, 2.0, 3), Cost(adds=6, muls=6)),
+    ("alpha·other is a number", "add.Scalar sub.Scalar", (X, 2.0, 3), Cost(adds=6)),
+    ("alpha·self isn't", "rsub.Scalar", (X, 2.0, 3), Cost(adds=6, muls=6)),
     ("an add, a maximum", "_add_relu.Tensor", (X, Y), Cost(adds=6, comparisons=6)),
     ("an add, a maximum", "_add_relu.Scalar", (X, 2.0), Cost(adds=6, comparisons=6)),
     ("one product each", "mul.Tensor", (X, Y), Cost(muls=6)),
@@ -69,6 +70,7 @@ ROWS = [
         Cost(muls=12, adds=6, transcendentals=6, comparisons=6, divs=12),
     ),
     ("one arctangent each", "angle.default", (Z,), ONCE),
+    ("0 or π, which is no integer", "angle.default", (N,), CHOICE),
     ("one sign each", "_conj_physical.default", (Z,), CHOICE),
     ("a copy", "_conj_physical.default", (X,), Cost()),
     ("one sign each", "conj_physical_.default", (Z.clone(),), CHOICE),
@@ -82,6 +84,7 @@ ROWS = [
     ("one choice each", "copysign.Tensor heaviside.default nextafter.default", (X, Y), CHOICE),
     ("one choice each", "copysign.Scalar", (X, 1.0), CHOICE),
     ("nan, inf, −inf", "nan_to_num.default", (X,), Cost(comparisons=18)),
+    ("the same of both parts", "nan_to_num.default", (Z,), Cost(comparisons=36)),
     ("a power each", "pow.Tensor_Tensor", (U, Y), ONCE),
     ("a power each", "pow.Scalar", (2.0, Y), ONCE),
     ("1 to any power is 1", "pow.Scalar", (1.0, Y), Cost()),
@@ -235,6 +238,7 @@ ROWS = [
 # The same, with keyword arguments.
 KEYWORD_ROWS = [
     ("alpha·, +", "add.Tensor sub.Tensor rsub.Tensor", (X, Y), {"alpha": 2}, Cost(adds=6, muls=6)),
+    ("alpha·other is a number", "add.Tensor sub.Tensor", (X, 3), {"alpha": 2}, Cost(adds=6)),
     ("value·a·b, +", "addcmul.default", (X, Y, U), {"value": 2}, Cost(muls=12, adds=6)),
     ("value·a/b, +", "addcdiv.default", (X, Y, U), {"value": 2}, Cost(muls=6, divs=6, adds=6)),
     ("not rounded", "div.Tensor_mode", (X, Y), {"rounding_mode": None}, Cost(divs=6)),

@@ -101,6 +101,7 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
         Cost(adds=2, transcendentals=2),
     ),
     ("empty rows cost nothing", aten._softmax.default, (torch.ones(4, 0), 1, False), Cost()),
+    ("nor have they a log", aten._log_softmax.default, (torch.ones(4, 0), 1, False), Cost()),
     ("half, kept in float", aten._softmax.default, (x23.half(), 1, False), FORWARD),
 ]
 
