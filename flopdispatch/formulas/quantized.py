@@ -239,8 +239,16 @@ def conv_bytes(qx: TensorSpec, result: TensorSpec, taken: Taken) -> tuple[int, i
     return size(qx) + result.shape[1] * (taps + 4 * bias), size(result)
 
 
+def conv_sum_bytes(
+    qx: TensorSpec, qaccum: TensorSpec, result: TensorSpec, taken: Taken
+) -> tuple[int, int]:
+    """The same, and the tensor that is added."""
+    read, written = conv_bytes(qx, result, taken)
+    return read + size(qaccum), written
+
+
 def transpose_bytes(qx: TensorSpec, result: TensorSpec, taken: Taken) -> tuple[int, int]:
-    """The same; the weight's first dimension is that of the input's channels."""
+    """As `conv_bytes`; the weight's first dimension is that of the input's channels."""
     taps, bias = kernel(taken)
     return size(qx) + qx.shape[1] * taps + 4 * result.shape[1] * bias, size(result)
 
@@ -293,7 +301,8 @@ def named(*operators: str) -> list[Any]:
 for _names, _added in CONVOLUTIONS.items():
     rules.formula(
         *named(*_names.split()),
-        family="convolution", typed=False, takes=kernel_of, nbytes=conv_bytes,
+        family="convolution", typed=False, takes=kernel_of,
+        nbytes=conv_sum_bytes if "add" in _names else conv_bytes,
     )(conv(_added))  # fmt: skip
 
 for _suffix in ("", "_relu"):

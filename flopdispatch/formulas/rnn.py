@@ -305,16 +305,9 @@ def lstm_mps(
     Counts: as `rnn`; the hidden size is that of the cell's state, hx[1].
     """
     return rnn(
-        input=input,
-        weight=params,
-        mode=LSTM,
-        hidden_size=hx[1].shape[-1],
-        num_layers=num_layers,
-        dropout=dropout,
-        train=train,
-        bidirectional=bidirectional,
-        result=result,
-    )
+        input=input, weight=params, mode=LSTM, hidden_size=hx[1].shape[-1], num_layers=num_layers,
+        dropout=dropout, train=train, bidirectional=bidirectional, result=result,
+    )  # fmt: skip
 
 
 @rules.formula(*overloads("lstm_mps_backward.default"))
@@ -335,17 +328,10 @@ def lstm_mps_backward(
     directions = 2 if bidirectional else 1
     output = TensorSpec((*input.shape[:-1], directions * hx[0].shape[-1]))
     return rnn_backward(
-        input=input,
-        weight=params,
-        output=output,
-        mode=LSTM,
-        hidden_size=hx[1].shape[-1],
-        num_layers=num_layers,
-        dropout=dropout,
-        train=train,
-        bidirectional=bidirectional,
+        input=input, weight=params, output=output, mode=LSTM, hidden_size=hx[1].shape[-1],
+        num_layers=num_layers, dropout=dropout, train=train, bidirectional=bidirectional,
         output_mask=(True, True, True, True),
-    )
+    )  # fmt: skip
 
 
 # Cells whose products are operators of their own

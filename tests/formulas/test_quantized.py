@@ -138,6 +138,10 @@ def test_a_sum_with_another_tensor_dequantizes_it_first() -> None:
     assert plain == ints(OUT * 18, OUT * (1 + 3 + 5))
     relu = from_taken("quantized::conv2d_add_relu.default", *args, result=sums, taken=(18, 0))
     assert relu == ints(OUT * 18, OUT * (3 + 1 + 5))
+    call = OpCall(overload_of("quantized::conv2d_add.default"), args, (), sums, (18, 1))
+    moved = default_registry().price(call).cost
+    assert moved.bytes_read == N + OUT + 8 * 18 + 8 * 4, "what is added, too"
+    assert moved.bytes_written == OUT
 
 
 BYTES, NUMBERS = spec(2, 4, dtype=torch.quint8), spec(2, 4)
