@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
-from torch.nn import functional as F
+from torch.nn import functional
 
 from flopdispatch import FlopCounter, Profile
 
@@ -32,7 +32,9 @@ def visible(s: int, t: int) -> int:
 def test_the_cpus_kernel(s: int, t: int) -> None:
     q, k = torch.randn(B, H, s, D, requires_grad=True), torch.randn(B, H, t, D, requires_grad=True)
     out: list[torch.Tensor] = []
-    forward = counted(lambda: out.append(F.scaled_dot_product_attention(q, k, k, is_causal=True)))
+    forward = counted(
+        lambda: out.append(functional.scaled_dot_product_attention(q, k, k, is_causal=True))
+    )
     places = B * H * visible(s, t)
     assert forward.macs == places * 2 * D
     assert forward.total.transcendentals == places
@@ -41,7 +43,7 @@ def test_the_cpus_kernel(s: int, t: int) -> None:
 
 def test_attention_that_isnt_causal_is_whole() -> None:
     q = torch.randn(B, H, 10, D)
-    run = lambda: F.scaled_dot_product_attention(q, q, q)  # noqa: E731
+    run = lambda: functional.scaled_dot_product_attention(q, q, q)  # noqa: E731
     assert counted(run).total == counted(run, "flopdispatch").total
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from flopdispatch import FlopCounter, Profile
@@ -18,7 +18,7 @@ from flopdispatch import FlopCounter, Profile
 def attention() -> Any:
     """Fused attention on the CPU, forward and backward."""
     q, k, v = (torch.randn(2, 4, n, 8, requires_grad=True) for n in (10, 7, 7))
-    F.scaled_dot_product_attention(q, k, v).sum().backward()
+    functional.scaled_dot_product_attention(q, k, v).sum().backward()
 
 
 def model(name: str, backward: bool) -> Callable[[], Any]:
@@ -39,7 +39,7 @@ PROGRAMS: dict[str, Callable[[], Any]] = {
     "squeezenet1_1 trained": model("squeezenet1_1", True),
     "a transposed convolution": lambda: nn.ConvTranspose2d(3, 8, 3)(torch.ones(1, 3, 6, 6)),
     "a linear layer with a bias": lambda: nn.Linear(8, 4)(torch.ones(2, 5, 8)),
-    "what it doesn't count": lambda: F.gelu(torch.ones(3)).softmax(0).sort(),
+    "what it doesn't count": lambda: functional.gelu(torch.ones(3)).softmax(0).sort(),
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional as F
+from torch.nn import functional
 
 from flopdispatch import Cost, FlopCounter
 from flopdispatch.conventions.valid import taps
@@ -24,7 +24,7 @@ def macs(run: Any) -> int:
 def loop(x: torch.Tensor, weight: torch.Tensor, **options: Any) -> int:
     """Products with an element of the image: those that a convolution of ones adds up."""
     ones = torch.ones_like
-    return int(F.conv2d(ones(x), ones(weight), **options).sum())
+    return int(functional.conv2d(ones(x), ones(weight), **options).sum())
 
 
 sizes = st.integers(1, 7)
@@ -37,7 +37,7 @@ def test_taps_are_the_sum_of_a_convolution_of_ones(
 ) -> None:
     if n + 2 * padding < dilation * (k - 1) + 1:
         return
-    found = F.conv1d(
+    found = functional.conv1d(
         torch.ones(1, 1, n), torch.ones(1, 1, k), None, stride, padding, dilation
     )  # fmt: skip
     assert taps(n, k, found.shape[-1], stride, padding, dilation) == int(found.sum())
@@ -58,7 +58,7 @@ def test_a_convolution_and_its_gradients(options: dict[str, Any]) -> None:
     weight = torch.randn(6, 4 // groups, 3, 3, requires_grad=True)
     expected = loop(x.detach(), weight.detach(), **options)
     out: list[torch.Tensor] = []
-    assert macs(lambda: out.append(F.conv2d(x, weight, **options))) == expected
+    assert macs(lambda: out.append(functional.conv2d(x, weight, **options))) == expected
     assert macs(lambda: out[0].sum().backward()) == 2 * expected
 
 
@@ -68,10 +68,12 @@ def test_a_transposed_convolution_meets_what_it_writes() -> None:
     written = [2 * i - 1 + tap for i, tap in product(range(4), range(3))]
     inside = sum(0 <= place < 7 for place in written)
     assert inside == 10
-    assert macs(lambda: F.conv_transpose1d(x, weight, stride=2, padding=1)) == 10 * 2 * 3
+    assert macs(lambda: functional.conv_transpose1d(x, weight, stride=2, padding=1)) == 10 * 2 * 3
 
 
 def test_all_else_is_as_by_default() -> None:
     with FlopCounter(display=False) as counter:
-        F.relu(F.conv2d(torch.ones(1, 3, 8, 8), torch.ones(4, 3, 3, 3), torch.ones(4)))
+        functional.relu(
+            functional.conv2d(torch.ones(1, 3, 8, 8), torch.ones(4, 3, 3, 3), torch.ones(4))
+        )
     assert counter.profile.reprice("valid").total == counter.profile.total != Cost()
