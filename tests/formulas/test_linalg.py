@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.linalg import rules
+from flopdispatch.formulas.operators import overloads
 from tests import oracles_linalg as loops
 from tests.oracles import Tally
 from tests.pricing import cost, price, scaled
@@ -66,6 +67,12 @@ ROWS: list[tuple[str, Any, tuple[Any, ...], Cost]] = [
      Cost(muls=12, adds=6)),
     ("whole numbers: as many operations", aten.linalg_cross.default,
      (torch.ones(3, dtype=torch.int64), torch.ones(3, dtype=torch.int64)), Cost(int_ops=9)),
+]  # fmt: skip
+
+OLDER = overloads("cholesky.default")  # which newer ones lack
+ROWS += [
+    ("2 and 1 elements scaled, 3 and 1 updated; 3 roots and reciprocals; upper or lower", op,
+     (EYE, True), Cost(muls=2 + 1 + 3 + 1, adds=3 + 1, divs=3, transcendentals=3)) for op in OLDER
 ]  # fmt: skip
 
 
