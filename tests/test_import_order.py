@@ -31,6 +31,7 @@ ORDER = (
     "profile",
     "inputs",
     "counter",
+    "compat",
     "report",
     "__init__",
     "__main__",

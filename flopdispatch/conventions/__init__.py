@@ -13,7 +13,9 @@ from flopdispatch.errors import ArgumentError
 from flopdispatch.formulas import default_registry
 from flopdispatch.registry import Registry
 
-CONVENTIONS = ("flopdispatch", "torch", "causal", "valid")
+CONVENTIONS = (
+    "flopdispatch", "torch", "fvcore", "ptflops", "thop", "torchstat", "causal", "valid",
+)  # fmt: skip
 
 # The families that other tools count, of which these count multiply-accumulates only. Fused
 # recurrent kernels are among them because the matrix products that they stand for are.
