@@ -18,6 +18,7 @@ from flopdispatch.formulas.normalization import Mask, Tensor, normalize_channels
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 aten = torch.ops.aten
 rules = Registry("normalization")
@@ -50,14 +51,40 @@ def scale_and_shift(c: int, n: int, weight: Tensor, bias: Tensor) -> Cost:
     )
 
 
+# Running statistics are written, whatever the schema says: by training, not by evaluating.
+
+
+def batch_norm_bytes(
+    input: TensorSpec,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    training: bool,
+    result: tuple[TensorSpec, ...],
+) -> tuple[int, int]:
+    """Reads everything; writes the results, and in training the running statistics."""
+    running = size(running_mean, running_var)
+    return size(input, weight, bias) + running, size(result) + (running if training else 0)
+
+
+def update_stats_bytes(
+    input: TensorSpec, running_mean: Tensor, running_var: Tensor, result: tuple[TensorSpec, ...]
+) -> tuple[int, int]:
+    """Reads everything; writes the results and the running statistics."""
+    running = size(running_mean, running_var)
+    return size(input) + running, size(result) + running
+
+
 @rules.formula(
     aten.native_batch_norm.default,
     aten._native_batch_norm_legit.default,
-    aten._native_batch_norm_legit_functional.default,
     *overloads("_native_batch_norm_legit.out"),
     aten.cudnn_batch_norm.default,
     aten.miopen_batch_norm.default,
+    nbytes=batch_norm_bytes,
 )
+@rules.formula(aten._native_batch_norm_legit_functional.default)
 def batch_norm(
     input: TensorSpec, weight: Tensor, bias: Tensor, running_mean: Tensor, training: bool
 ) -> Cost:
@@ -165,7 +192,7 @@ def batch_norm_stats(input: TensorSpec) -> Cost:
     return statistics(*channels(input))
 
 
-@rules.formula(aten.batch_norm_update_stats.default)
+@rules.formula(aten.batch_norm_update_stats.default, nbytes=update_stats_bytes)
 def batch_norm_update_stats(input: TensorSpec, running_mean: Tensor) -> Cost:
     """Mean and variance of each channel, and the running statistics.
 
@@ -182,8 +209,34 @@ def batch_norm_elemt(input: TensorSpec, weight: Tensor, bias: Tensor) -> Cost:
     return scale_and_shift(*channels(input), weight, bias)
 
 
+def gather_stats_bytes(
+    mean: TensorSpec,
+    invstd: TensorSpec,
+    running_mean: Tensor,
+    running_var: Tensor,
+    result: tuple[TensorSpec, ...],
+) -> tuple[int, int]:
+    """Reads the parts' statistics, not the input; writes the results and the running statistics."""
+    running = size(running_mean, running_var)
+    return size(mean, invstd) + running, size(result) + running
+
+
+def gather_stats_with_counts_bytes(
+    mean: TensorSpec,
+    invstd: TensorSpec,
+    running_mean: Tensor,
+    running_var: Tensor,
+    counts: TensorSpec,
+    result: tuple[TensorSpec, ...],
+) -> tuple[int, int]:
+    """As `gather_stats_bytes`; the parts' sizes are read too."""
+    read, written = gather_stats_bytes(mean, invstd, running_mean, running_var, result)
+    return read + size(counts), written
+
+
+@rules.formula(aten.batch_norm_gather_stats.default, nbytes=gather_stats_bytes)
 @rules.formula(
-    aten.batch_norm_gather_stats.default, aten.batch_norm_gather_stats_with_counts.default
+    aten.batch_norm_gather_stats_with_counts.default, nbytes=gather_stats_with_counts_bytes
 )
 def batch_norm_gather_stats(mean: TensorSpec, running_mean: Tensor) -> Cost:
     """The mean and invstd of a whole batch from those of its w parts, k elements each.
