@@ -24,7 +24,6 @@ aten = torch.ops.aten
 rules = Registry("sparse")
 
 Number = int | float | complex | bool
-Results = tuple[TensorSpec, ...]
 Taken = tuple[int, ...] | None
 
 PAIRS = "products of unknown entries are taken to be spread evenly: nnz·nnz / k"
@@ -236,36 +235,69 @@ def sparse_sampled_addmm(self: TensorSpec, mat1: TensorSpec, beta: Number, alpha
 # Products whose terms are averaged or compared
 
 
-@rules.formula(*overloads("_sparse_mm_reduce_impl.default"), layout="sparse")
-def sparse_mm_reduce(self: TensorSpec, other: TensorSpec, reduce: str, result: Results) -> Cost:
-    """The sum, mean, maximum or minimum of each row's products.
+def take_rows(self: torch.Tensor) -> tuple[int]:
+    """How many rows have an entry."""
+    return (int((self.crow_indices().diff() > 0).sum()),)
+
+
+def are_rows_unknown(reduce: str, taken: Taken) -> bool:
+    """Whether the indices weren't read, and empty rows matter."""
+    return reduce != "sum" and taken is None
+
+
+def are_chosen_rows_unknown(reduce: str, taken: Taken) -> bool:
+    """Whether the indices weren't read, and each row has one gradient a column."""
+    return reduce in ("amax", "amin") and taken is None
+
+
+ROWS = "of unknown entries all rows are taken to have one"
+
+
+@rules.formula(
+    *overloads("_sparse_mm_reduce_impl.default"),
+    layout="sparse",
+    estimate=ROWS,
+    estimated_if=are_rows_unknown,
+    takes=take_rows,
+)
+def sparse_mm_reduce(self: TensorSpec, other: TensorSpec, reduce: str, taken: Taken) -> Cost:
+    """The sum, mean, maximum or minimum of each row's products; 0 of an empty row.
 
     Shapes: self (m, k), other (k, n).
-    Counts: nnz·n MACs; a mean divides every output; a maximum has nnz·n muls, and comparisons of
-    all but each output's first.
-    Ignores: empty rows.
+    Counts: nnz·n MACs; for rows that aren't empty, a mean divides every output; a maximum has
+    nnz·n muls, and comparisons of all but each output's first.
     """
-    terms, out = elements(self) * other.shape[1], result[0].numel
+    n = other.shape[1]
+    terms, out = elements(self) * n, n * (self.shape[0] if taken is None else taken[0])
     if reduce in ("amax", "amin"):
         return Cost(muls=terms, comparisons=combined(terms, out))
     return Cost(macs=terms, divs=out if reduce == "mean" else 0)
 
 
-@rules.formula(*overloads("_sparse_mm_reduce_impl_backward.default"), layout="sparse")
+@rules.formula(
+    *overloads("_sparse_mm_reduce_impl_backward.default"),
+    layout="sparse",
+    estimate=ROWS,
+    estimated_if=are_chosen_rows_unknown,
+    takes=take_rows,
+)
 def sparse_mm_reduce_backward(
-    self: TensorSpec, grad_out: TensorSpec, reduce: str, output_mask: tuple[bool, ...]
+    self: TensorSpec,
+    grad_out: TensorSpec,
+    reduce: str,
+    output_mask: tuple[bool, ...],
+    taken: Taken,
 ) -> Cost:
     """The gradients of both factors of `sparse_mm_reduce`, as `output_mask` asks for.
 
     Shapes: self (m, k), grad_out (m, n).
-    Counts, each: nnz·n MACs; of a mean a division per stored element; of a maximum m·n MACs, one
-    for each output, which has one term.
+    Counts, each: nnz·n MACs; of a mean a division per stored element; of a maximum a MAC for
+    each output of a row that isn't empty, which has one term.
     """
+    n, nnz = grad_out.shape[1], elements(self)
     if reduce in ("amax", "amin"):
-        return Cost(macs=grad_out.numel) * sum(output_mask)
-    nnz = elements(self)
-    each = Cost(macs=nnz * grad_out.shape[1], divs=nnz if reduce == "mean" else 0)
-    return each * sum(output_mask)
+        return Cost(macs=n * (self.shape[0] if taken is None else taken[0])) * sum(output_mask)
+    return Cost(macs=nnz * n, divs=nnz if reduce == "mean" else 0) * sum(output_mask)
 
 
 # Systems of equations

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from flopdispatch.cost import Cost
@@ -281,12 +281,11 @@ def test_a_reduced_product_is_the_loop(
     data: st.DataObject, m: int, k: int, n: int, reduce: str
 ) -> None:
     a, b, tally = data.draw(matrices(m, k)), torch.rand(k, n, dtype=f64), Tally()
-    a[:, 0] = 1.0  # no empty row: these are ignored
     packed = a.to_sparse_csr()
     out = loops.reduced_product(tally, packed, b, reduce)
     found, price = ran(aten._sparse_mm_reduce_impl.default, packed, b, reduce)
     torch.testing.assert_close(out, found[0])
-    assert price.cost.moving(0, 0) == tally.cost
+    assert (price.cost.moving(0, 0), price.estimate) == (tally.cost, "")
 
 
 @given(data=st.data(), m=size, k=size, n=size, reduce=reductions)
@@ -295,7 +294,6 @@ def test_the_gradients_of_a_reduced_product_are_the_loop(
 ) -> None:
     """Values are a dense program's: torch's kernel for a maximum may crash."""
     a, b, tally = data.draw(matrices(m, k)), torch.rand(k, n, dtype=f64), Tally()
-    a[:, 0] = 1.0
     g, packed = torch.rand(m, n, dtype=f64), a.to_sparse_csr()
     by_self, by_other = loops.reduced_product_backward(tally, packed, g, b, reduce)
 
@@ -305,7 +303,7 @@ def test_the_gradients_of_a_reduced_product_are_the_loop(
     sums = (products * stored).sum(1)
     worst = torch.inf if reduce == "amin" else -torch.inf
     chosen = products.masked_fill(~stored, worst)
-    out = {"sum": sums, "mean": sums / stored.sum(1)}.get(reduce)
+    out = {"sum": sums, "mean": sums / stored.sum(1).clamp(1)}.get(reduce)
     if out is None:
         out = chosen.amin(1) if reduce == "amin" else chosen.amax(1)
     out.backward(g)
@@ -315,10 +313,32 @@ def test_the_gradients_of_a_reduced_product_are_the_loop(
 
     back = aten._sparse_mm_reduce_impl_backward.default
     for mask, times in (([True, True], 1), ([True, False], 2), ([False, True], 2)):
-        price = default_registry().price(
-            call_of(back, (packed, g, b, reduce, g.long(), mask), {}, None)
-        )
+        args = (packed, g, b, reduce, g.long(), mask)
+        call = replace(call_of(back, args, {}, None), taken=taken_of(back, args, {}))
+        price = default_registry().price(call)
         assert scaled(price.cost.moving(0, 0), times) == tally.cost
+        assert price.estimate == ""
+
+
+@pytest.mark.parametrize(
+    ("reduce", "estimated"), [("sum", (0, 0)), ("mean", (1, 0)), ("amin", (1, 1))]
+)
+def test_rows_of_unknown_products_are_taken_to_have_one(
+    reduce: str, estimated: tuple[int, int]
+) -> None:
+    """2 rows by 3 columns: 6 outputs of 5·3 products."""
+    a, b, g = s(2, 4, nnz=5), s(4, 3), s(2, 3)
+    forward = OpCall(aten._sparse_mm_reduce_impl.default, (a, b, reduce), (), (g, g))
+    args = (a, g, b, reduce, g, (True, True))
+    back = OpCall(aten._sparse_mm_reduce_impl_backward.default, args, (), (a, b))
+    prices = [default_registry().price(call) for call in (forward, back)]
+    assert tuple(int(price.estimate != "") for price in prices) == estimated
+    expected = {
+        "sum": (Cost(macs=15), Cost(macs=30)),
+        "mean": (Cost(macs=15, divs=6), Cost(macs=30, divs=10)),
+        "amin": (Cost(muls=15, comparisons=9), Cost(macs=12)),
+    }
+    assert tuple(price.cost.moving(0, 0) for price in prices) == expected[reduce]
 
 
 @given(
@@ -355,62 +375,3 @@ def test_factors_of_what_is_put_side_by_side(beta: int, alpha: int, muls: int) -
     kept = torch.zeros(2, 5).to_sparse()
     args = {"beta": beta, "alpha": alpha, "out": kept}
     assert cost(aten.sspaddmm.out, start, COO_A, DENSE, **args) == Cost(macs=15, muls=muls)
-
-
-softmaxes = {
-    False: (aten._sparse_softmax.default, aten._sparse_softmax_backward_data.default),
-    True: (aten._sparse_log_softmax.default, aten._sparse_log_softmax_backward_data.default),
-}
-
-
-@given(data=st.data(), sparse_dims=st.integers(1, 3), dim=st.integers(0, 2), log=st.booleans())
-@settings(max_examples=40)
-def test_softmax_is_the_loop_over_rows(
-    data: st.DataObject, sparse_dims: int, dim: int, log: bool
-) -> None:
-    x, tally = data.draw(matrices(2, 3, 2)).to_sparse(sparse_dims), Tally()
-    out = loops.row_softmax(tally, x, dim, log)
-    found, price = ran(softmaxes[log][0], x, dim, False)
-    torch.testing.assert_close(out, found.to_dense())
-    assert (price.cost.moving(0, 0), price.estimate) == (tally.cost, "")
-
-    grad, tally = torch.rand(2, 3, 2, dtype=f64).sparse_mask(x.coalesce()), Tally()
-    out = loops.row_softmax_backward(tally, grad, found, dim, log)
-    back, price = ran(softmaxes[log][1], grad, found, dim, x)
-    torch.testing.assert_close(out, back.to_dense())
-    assert price.cost.moving(0, 0) == tally.cost
-
-
-def test_rows_of_unknown_entries_are_estimated() -> None:
-    """3 rows, 5 elements: 2 comparisons if each row has one."""
-    for forward, backward in softmaxes.values():
-        for op, more in ((forward, (1, False)), (backward, (s(3, 4, nnz=5), 1, s(3, 4, nnz=5)))):
-            call = OpCall(op, (s(3, 4, nnz=5), *more), (), s(3, 4, nnz=5))
-            price = default_registry().price(call)
-            assert price.estimate == "of unknown entries each row is taken to have one"
-            if op is forward:
-                assert price.cost.comparisons == 2
-
-
-@given(data=st.data(), dense=st.booleans())
-def test_coalescing_adds_what_has_the_same_index(data: st.DataObject, dense: bool) -> None:
-    indices = data.draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2))
-    values = torch.rand(len(indices), *((2,) if dense else ()), dtype=f64)
-    shape = (3, 3, 2) if dense else (3, 3)
-    x, tally = torch.sparse_coo_tensor(torch.tensor(indices).T, values, shape), Tally()
-    out = loops.merged(tally, x)
-    found, price = ran(aten._coalesce.default, x)
-    torch.testing.assert_close(out, found.to_dense())
-    rounds = 0
-    while 2**rounds < len(indices):
-        rounds += 1
-    assert price.cost.moving(0, 0) == tally.cost + Cost(comparisons=len(indices) * rounds)
-
-
-@given(data=st.data(), dim=st.integers(0, 1))
-def test_a_product_along_rows_is_the_loop(data: st.DataObject, dim: int) -> None:
-    x, tally = data.draw(matrices(3, 4)).to_sparse_csr(), Tally()
-    out = loops.along(tally, x, (dim,), True, times=True)
-    found, price = ran(aten._sparse_csr_prod.dim_dtype, x, [dim], True)
-    torch.testing.assert_close(out, found.to_dense())
-    assert price.cost.moving(0, 0) == tally.cost
