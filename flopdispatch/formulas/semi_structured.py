@@ -8,6 +8,8 @@ Letters: m rows, k inner before compression, n columns.
 
 from __future__ import annotations
 
+from math import prod
+
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.matmul import Number, scaled_sum
 from flopdispatch.formulas.operators import overloads
@@ -120,7 +122,7 @@ def dyn_quant_matmul(inp: TensorSpec, block_size: int, in_features: int, out_fea
     Ignores: a bias packed with the weight.
     """
     k, n = in_features, out_features
-    m = inp.numel // k
+    m = prod(inp.shape[:-1])
     blocks = Cost(macs=m * n * (k // block_size))
     rows = dynamically_quantized(m * k, m)
     return rows + INT_MAC * (m * n * k) + blocks + MUL * (m * n)

@@ -112,6 +112,13 @@ def test_weights_of_4_bits_run_here() -> None:
     assert cost(packing, weights, scales, None, 32, k, n) == Cost()
 
 
+def test_no_features_of_4_bits_scale_nothing() -> None:
+    """2 rows of nothing: no product, no block; 2·3 outputs times their row's scale."""
+    overload = overload_of("_dyn_quant_matmul_4bit.default")
+    args = (spec(2, 0), spec(0, dtype=torch.uint8), 32, 0, 3)
+    assert cost_of_specs(overload, *args, result=spec(2, 3)) == Cost(muls=6)
+
+
 def test_packing_4_bits_for_a_cpu_is_a_rearrangement() -> None:
     weights = torch.randint(0, 15, (16, 32), dtype=torch.int32)
     assert cost(overload_of("_convert_weight_to_int4pack_for_cpu.default"), weights, 1) == Cost()
