@@ -37,7 +37,7 @@ from flopdispatch.rules import (
 )
 from flopdispatch.spec import OpCall, signature
 from flopdispatch.traffic import traffic
-from flopdispatch.variants import element_twin, elements, functional_twin, inputs
+from flopdispatch.variants import element_twin, elements, functional_twin, inputs, outcome
 
 _OPERATORS = torch._ops.OpOverload | torch._ops.HigherOrderOperator
 _NAME = re.compile(r"\w+::\w+\.\w+|higher_order::\w+")
@@ -347,7 +347,7 @@ def _moved(nbytes: Traffic, parts: list[OpCall]) -> tuple[int, int]:
 def _apply(function: Callable[..., Any], call: OpCall) -> Any:
     """Call a formula with the arguments that it names."""
     values = call.arguments()
-    values["result"], values["taken"] = call.result, call.taken
+    values["result"], values["taken"] = outcome(call), call.taken
     try:
         return function(**{name: values.get(name) for name in parameters(function)})
     except Exception as error:

@@ -63,7 +63,8 @@ def elements(call: OpCall, twin: Any) -> list[OpCall]:
     lists = [value for value in values if any(tensors(value))]
     if not lists:
         return []
-    out = call.result if isinstance(call.result, tuple) else lists[0]
+    out = outcome(call)
+    out = out if isinstance(out, tuple) else lists[0]
     return [
         replace(
             call,
@@ -117,6 +118,13 @@ def inputs(call: OpCall) -> list[TensorSpec]:
             if name not in outputs:
                 found += tensors(value)
     return found
+
+
+def outcome(call: OpCall) -> Any:
+    """What a call gives: its result, or its `out=` tensors if it returns nothing."""
+    names = _out_names(call.overload) if call.result is None else ()
+    outputs = tuple(value for name, value in call.kwargs if name in names)
+    return outputs[0] if len(outputs) == 1 else outputs or call.result
 
 
 @cache

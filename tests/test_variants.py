@@ -10,8 +10,8 @@ from torch import Tensor
 
 from flopdispatch import Cost, Registry
 from flopdispatch.rules import Price
-from flopdispatch.spec import TensorSpec, signature
-from flopdispatch.variants import element_twin, elements, functional_twin, is_out
+from flopdispatch.spec import OpCall, TensorSpec, signature
+from flopdispatch.variants import element_twin, elements, functional_twin, is_out, outcome
 from tests.pricing import call_of
 
 aten = torch.ops.aten
@@ -202,3 +202,23 @@ def test_the_elements_of_a_call_are_calls_of_the_twin() -> None:
 def test_no_tensors_are_no_elements() -> None:
     call = call_of(aten._foreach_add.Scalar, ([], 1.0), {}, [])
     assert elements(call, aten.add.Scalar) == []
+
+
+def test_what_returns_nothing_gives_what_it_writes() -> None:
+    """Lists of the largest elements; the one tensor of lists and several `out=` alike."""
+    x = TensorSpec((4,))
+    one, two = TensorSpec(()), TensorSpec((2,))
+    out = OpCall(aten._foreach_max.out, ((x, x),), (("out", (one, one)),), None)
+    assert outcome(out) == (one, one)
+    several = OpCall(
+        aten._cudnn_rnn_backward.out, (), (("out0", one), ("out1", two), ("out3", (x,))), None
+    )
+    assert outcome(several) == (one, two, (x,))
+    assert outcome(OpCall(aten.add.out, (x, x), (("out", x),), x)) == x
+    assert outcome(OpCall(aten._assert_async.default, (one,), (), None)) is None
+
+
+def test_each_element_of_a_list_is_written_where_out_says() -> None:
+    x, result = TensorSpec((4,)), TensorSpec((1,))
+    call = OpCall(aten._foreach_max.out, ((x, x),), (("out", (result, result)),), None)
+    assert [part.result for part in elements(call, aten.max.default)] == [result, result]
