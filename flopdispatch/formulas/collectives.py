@@ -63,7 +63,6 @@ MOVES = (
     ("c10d", "check_for_nan", "tensor", ""),
     ("_c10d_functional", "isend", "tensor", ""),
     ("_c10d_functional", "irecv", "", "tensor"),
-    ("_c10d_functional", "batch_p2p_ops", "tensors", "tensors"),
     ("symm_mem", "multimem_all_gather_out multimem_one_shot_all_reduce_out "
      "multimem_one_shot_reduce_out one_shot_all_reduce_out nccl_all_to_all_nd "
      "nccl_reduce_scatter_offset nvshmem_all_to_all", "input", "out"),
@@ -90,6 +89,15 @@ MOVES = (
 
 for _namespace, _operators, _read, _written in MOVES:
     rules.zero(*named(_namespace, _operators), nbytes=moving(_read, _written))
+
+
+def batch_bytes(op_list: tuple[str, ...], tensors: Many) -> tuple[int, int]:
+    """Tensors that are sent are read, those that are received written."""
+    received = [tensor for op, tensor in zip(op_list, tensors) if op == "irecv"]
+    return size(tensors) - size(received), size(received)
+
+
+rules.zero(*named("_c10d_functional", "batch_p2p_ops"), nbytes=batch_bytes)
 
 # Their schemas say what is read and written.
 FUNCTIONAL = """

@@ -14,6 +14,7 @@ from flopdispatch.formulas.attention import sdpa_with_bias
 from flopdispatch.formulas.bytes_moved import nothing, writes
 from flopdispatch.formulas.collectives import moving, named
 from flopdispatch.formulas.embedding import embedding_bag
+from flopdispatch.formulas.folds import folds
 from flopdispatch.formulas.matmul import bmm, mm
 from flopdispatch.formulas.normalization import layer_norm
 from flopdispatch.formulas.operators import overloads
@@ -84,7 +85,12 @@ def accumulate_grad(new_grad: TensorSpec | None) -> Cost:
 
 @rules.formula(*named("flex_lib", "zeros_and_scatter"), family="scatter")
 def zeros_and_scatter(indices: Many, vals: TensorSpec, result: TensorSpec) -> Cost:
-    """Values are added to zeros at their indices: one add per element named."""
+    """Values are added to zeros at their indices: one add per element named.
+
+    Without indices their sum: an add for each but the first.
+    """
+    if not indices:
+        return Cost(adds=folds(1, vals.numel))
     return index_put(result, indices, vals, True)
 
 

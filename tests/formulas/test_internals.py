@@ -76,6 +76,8 @@ A, B = spec(2, 3), spec(3, 4)
 
 # The same of operators that don't run here, with what they would give.
 SPECS: list[tuple[str, str, tuple[Any, ...], Any, Cost]] = [
+    ("without places the sum of 5", "flex_lib::zeros_and_scatter.default",
+     ((), (), spec(5)), spec(), Cost(adds=4)),
     ("4·4·5, both halves", "inductor::quack_symmetric_mm.default", (spec(4, 5),), spec(4, 4),
      Cost(macs=80)),
     ("6 adds", "inductor::accumulate_grad_.default", (A, A, A), None, Cost(adds=6)),
