@@ -13,11 +13,12 @@ def compute_dtype(call: OpCall) -> torch.dtype | None:
 
     Operands of integers that give a floating result (a mean, a true division, a product
     with a Python float) are converted first, so these compute in the result's type. So do all
-    operands of a call that asks for a `dtype`, unless that is a quantized one.
+    operands of a call of aten's that asks for a `dtype`, unless that is a quantized one.
     """
-    wanted = call.arguments().get("dtype")
-    if wanted in _ORDERED:
-        return wanted  # type: ignore[no-any-return]
+    if getattr(call.overload, "namespace", "") == "aten":
+        wanted = call.arguments().get("dtype")
+        if wanted in _ORDERED:
+            return wanted  # type: ignore[no-any-return]
     dtype = promoted(inputs(call) or tensors(call.result))
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
         wider = promoted(tensors(call.result))

@@ -37,7 +37,14 @@ from flopdispatch.rules import (
 )
 from flopdispatch.spec import OpCall, signature
 from flopdispatch.traffic import traffic
-from flopdispatch.variants import element_twin, elements, functional_twin, inputs, outcome
+from flopdispatch.variants import (
+    decomposes,
+    element_twin,
+    elements,
+    functional_twin,
+    inputs,
+    outcome,
+)
 
 _OPERATORS = torch._ops.OpOverload | torch._ops.HigherOrderOperator
 _NAME = re.compile(r"\w+::\w+\.\w+|higher_order::\w+")
@@ -238,7 +245,7 @@ class Registry:
             twin = element_twin(overload)
             rule = self.rule(twin) if twin is not None else None
         layouts = [layout for layout in LAYOUTS if self.rule(overload, layout) is not None]
-        if rule is None and getattr(overload, "_can_decompose", lambda: False)():
+        if rule is None and decomposes(overload):
             return Explanation(overload, DECOMPOSED, layouts=tuple(layouts))
         if rule is None and layouts:
             rule = self.rule(overload, layouts[0])

@@ -111,13 +111,11 @@ def _inputs(overload: Any) -> list[tuple[str, str]]:
 
 def inputs(call: OpCall) -> list[TensorSpec]:
     """The tensors that a call is given to read, in order: all but pure outputs."""
-    found = tensors(call.args)
-    if call.kwargs:
-        outputs = _out_names(call.overload)
-        for name, value in call.kwargs:
-            if name not in outputs:
-                found += tensors(value)
-    return found
+    outputs = _out_names(call.overload)
+    if not outputs:
+        return tensors((call.args, [value for _, value in call.kwargs]))
+    given = [*zip(signature(call.overload)[0], call.args), *call.kwargs]
+    return tensors([value for name, value in given if name not in outputs])
 
 
 def outcome(call: OpCall) -> Any:
@@ -135,7 +133,14 @@ def _out_names(overload: Any) -> frozenset[str]:
 
 
 def is_out(argument: Any) -> bool:
-    """Whether a schema argument is an `out=` tensor: written, never read."""
-    return bool(
-        argument.kwarg_only and argument.alias_info is not None and argument.alias_info.is_write
-    )
+    """Whether a schema argument is an `out=` tensor, by name or place: written, never read."""
+    written = argument.alias_info is not None and argument.alias_info.is_write
+    return bool(written and (argument.kwarg_only or argument.name == "out"))
+
+
+def decomposes(overload: Any) -> bool:
+    """Whether torch knows other operators that an overload runs as."""
+    try:
+        return bool(overload._can_decompose())
+    except (AttributeError, RuntimeError):  # a higher-order operator; one of TorchScript's own
+        return False

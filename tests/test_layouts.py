@@ -263,3 +263,10 @@ def test_jagged_attention_is_that_of_its_sequences() -> None:
         assert dispatched.uncounted() == set()
         assert dispatched.total().macs == 26 * 4
         assert dispatched.total().transcendentals == 26
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_of_no_tensors() -> None:
+    with FlopCounter(display=False) as counter:
+        torch.nested.nested_tensor([])
+    assert counter.flops == 0

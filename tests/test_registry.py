@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._higher_order_ops.triton_kernel_wrap import triton_kernel_wrapper_mutation
 
 from flopdispatch import (
     ArgumentError,
@@ -138,7 +139,7 @@ def test_an_overlay_of_an_overlay_falls_through() -> None:
 
 def test_a_rule_added_late_is_found() -> None:
     rules = default_registry().overlay("mine")
-    kernel = torch.ops.higher_order.triton_kernel_wrapper_mutation
+    kernel = triton_kernel_wrapper_mutation
     assert rules.rule(kernel) is None
     rules.zero(kernel)
     found = rules.rule(kernel)
@@ -404,3 +405,7 @@ def test_an_explanation_reads_as_text() -> None:
     assert str(rules.explain(aten.sin.default)) == "aten::sin.default: uncounted"
     rules.formula(aten.sin.default, layout="sparse")(product)
     assert rules.explain(aten.sin.default).layouts == ("sparse",)
+
+
+def test_operators_of_torchscripts_own_are_explained_too() -> None:
+    assert default_registry().explain(aten.dequantize.tensor).state == "uncounted"

@@ -9,7 +9,7 @@ import torch
 
 from flopdispatch.spec import OpCall, spec
 from flopdispatch.traffic import is_view, traffic
-from tests.pricing import call_of, price
+from tests.pricing import call_of, overload_of, price
 
 aten = torch.ops.aten
 half, long, boolean = torch.float16, torch.int64, torch.bool
@@ -107,3 +107,11 @@ def test_views_are_those_whose_every_result_is_an_argument_unwritten() -> None:
               aten.view_copy.default, aten._assert_async.default]  # fmt: skip
     assert all(is_view(op._schema) for op in views)
     assert not any(is_view(op._schema) for op in others)
+
+
+def test_an_out_tensor_by_place_is_written_only() -> None:
+    """5 queries, keys and values of 2·8 floats, and two tensors of 3 ends of 8 bytes."""
+    x, ends = spec(5, 2, 8), spec(3, dtype=long)
+    op = overload_of("_flash_attention_forward_no_dropout_inplace.default")
+    call = OpCall(op, (x, x, x, x, ends, ends, 3, 3, 0.0, False, False), (), spec(2, 5))
+    assert traffic(call)[0] == 3 * 4 * 80 + 2 * 8 * 3

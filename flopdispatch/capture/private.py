@@ -357,6 +357,8 @@ def shapes_inside(tensor: torch.Tensor) -> tuple[tuple[int, ...], ...] | None:
     """The shapes of the tensors in a nested one in strided layout."""
     with without_dispatch():
         sizes = tensor._nested_tensor_size()
+        if sizes.dim() == 0:  # no tensors
+            return ()
         if len(sizes) > MAX_PARTS:
             return None
         return tuple(map(tuple, sizes.tolist()))
