@@ -147,9 +147,17 @@ rules.zero(aten.copy.default, aten.copy_.default, nbytes=copy_bytes)
 # Copies of a part: only that is read.
 PARTS = """
     slice_copy.Tensor select_copy.int diagonal_copy.default as_strided_copy.default
-    unfold_copy.default narrow_copy.default
+    narrow_copy.default
 """
 rules.zero(*overloads(*PARTS.split()), nbytes=takes)
+
+
+def window_bytes(self: TensorSpec, result: TensorSpec) -> tuple[int, int]:
+    """What windows hold is read, but nothing twice where they overlap."""
+    return min(size(self), size(result)), size(result)
+
+
+rules.zero(*overloads("unfold_copy.default"), nbytes=window_bytes)
 
 
 # Gathering: the indices and the elements that they name are read.

@@ -128,6 +128,8 @@ BYTES: list[tuple[str, Any, tuple[Any, ...], int, int]] = [
     ("one of two rows", aten.select_copy.int, (X, 0, 1), 12, 12),
     ("2 of 6", aten.diagonal_copy.default, (X,), 8, 8),
     ("2 of 6", aten.as_strided_copy.default, (X, [2], [1]), 8, 8),
+    ("2 rows of 2 windows of 2: all of it", aten.unfold_copy.default, (X, 1, 2, 1), 24, 32),
+    ("2 rows of a window of 2: 4 of 6", aten.unfold_copy.default, (X, 1, 2, 2), 16, 16),
     # rearrangements
     ("both", aten.cat.default, ([X, X],), 48, 48),
     ("both", aten.stack.default, ([X, X],), 48, 48),
