@@ -11,20 +11,28 @@ from flopdispatch.variants import inputs
 def compute_dtype(call: OpCall) -> torch.dtype | None:
     """The dtype that a call computes in: its tensor operands' promoted type.
 
-    Operands of integers that give a floating result (a mean, a true division, a product
-    with a Python float) are converted first, so these compute in the result's type. So do all
-    operands of a call of aten's that asks for a `dtype`, unless that is a quantized one.
+    Operands of integers that give a floating result (a mean, a true division, a product with a
+    Python float) are converted first, so these compute in the result's type; real ones that meet a
+    complex Python number compute in complex numbers. All operands of a call of aten's that asks
+    for a `dtype` are converted to it, unless that is a quantized one.
     """
     if getattr(call.overload, "namespace", "") == "aten":
         wanted = call.arguments().get("dtype")
         if wanted in _ORDERED:
             return wanted  # type: ignore[no-any-return]
     dtype = promoted(inputs(call) or tensors(call.result))
+    if dtype is not None and dtype.is_floating_point and has_complex_number(call):
+        return dtype.to_complex()
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
         wider = promoted(tensors(call.result))
         if wider is not None and (wider.is_floating_point or wider.is_complex):
             return wider
     return dtype
+
+
+def has_complex_number(call: OpCall) -> bool:
+    """Whether an argument is a complex number in Python."""
+    return any(type(value) is complex for value in (*call.args, *dict(call.kwargs).values()))
 
 
 def promoted(operands: list[TensorSpec]) -> torch.dtype | None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.reduction import rules
 from tests import oracles_reduction as loops
+from tests.dispatched import Dispatched
 from tests.oracles import Scalar, Tally
 from tests.pricing import cost, overload_of, price, scaled
 
@@ -294,6 +295,16 @@ def test_a_call_computes_in_the_type_that_it_asks_for() -> None:
     op, out = aten.softmax.int_out, torch.empty(1)
     found = price(op, torch.ones(1, dtype=torch.complex64), 0, torch.float32, out=out)
     assert (found.dtype, found.cost.adds, found.cost.divs) == (torch.float32, 1, 1)
+
+
+def test_a_complex_number_makes_a_product_complex() -> None:
+    """3 products of 4 muls and 2 adds, by a number or by a tensor."""
+    floats = torch.ones(3)
+    expected = Cost(muls=3 * 4, adds=3 * 2)
+    assert cost(aten.mul.Tensor, floats, torch.tensor(2j)) == expected
+    with Dispatched() as dispatched:
+        floats * 2j
+    assert dispatched.total().moving(0, 0) == expected
 
 
 def test_the_mean_of_integers_is_computed_as_its_result() -> None:
