@@ -215,6 +215,16 @@ class NoOp(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def keys_kept() -> Any:
+    """Dispatch keys are as they were after this block.
+
+    Where a forward derivative fails under any dispatch mode, torch leaves those excluded that were
+    excluded in the mode: lazy conjugates aren't resolved in what this process runs from then on.
+    """
+    keys = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+    return torch._C._ForceDispatchKeyGuard(*keys)
+
+
 def observe(programs: list[Program], times: int, *, meta_cache: bool | None) -> Observation:
     """Run each program so many times in one counter, on fresh inputs each time.
 
@@ -229,7 +239,9 @@ def observe(programs: list[Program], times: int, *, meta_cache: bool | None) -> 
         try:
             with counter or NoOp():  # type: ignore[no-untyped-call]
                 for program, inputs in given:
-                    outcomes.extend([outcome(program, one) for one in inputs])
+                    for one in inputs:
+                        with keys_kept():
+                            outcomes.append(outcome(program, one))
         except Exception as raised:
             ending.append(f"{type(raised).__name__}: {raised}")
     ending.extend(texts_of(caught))
