@@ -273,8 +273,10 @@ class Analysis:
                 yield place, Counter({short_name(place.kind): macs})
 
     def _adds_nothing(self, place: Place, trace: Trace) -> bool:
-        if place.kind in self._handles or place.kind in self._ignored:
+        if place.kind in self._ignored:
             return False
+        if place.kind in self._handles:  # which isn't called inside of a function given to torch
+            return all(call.place != place for call in trace.calls)
         return self._convention is None or not trace.macs.get(place)
 
     def _modules_of(self, place: Place) -> Collection[str]:

@@ -133,12 +133,13 @@ class Operators(TorchDispatchMode):
             call, price = profile.calls[row.call], profile.prices[row.call]
             own = kind_of(call.overload) or name_of(call.overload)
             regions = [known[part] for part in row.scope.split(".") if part in known]
-            # What runs in no region is called by an operator that takes functions.
+            # In no region runs what is called by an operator that takes functions, as does that.
             place = regions[0] if regions else Place(self._callers_at(row.scope), own)
             macs[place] = macs.get(place, 0) + price.cost.macs * row.times
-            if not regions:
+            is_missing = price.state == UNCOUNTED
+            if not regions and (is_missing or not own.startswith("higher_order::")):
                 self.times[place] = self.times.get(place, 0) + row.times
-            elif price.state == UNCOUNTED and own != place.kind:
+            elif is_missing and own != place.kind:
                 below = Place(place.callers, own)
                 uncounted[below] = uncounted.get(below, 0) + row.times
         return Trace(self.times, macs, uncounted, self.calls)
