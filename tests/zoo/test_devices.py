@@ -127,10 +127,10 @@ def on_a_gpu(name: str, way: str, monkeypatch: pytest.MonkeyPatch) -> Profile:
     which weights lie in a row.
     """
     monkeypatch.setattr(nn.RNNBase, "flatten_parameters", lambda self: None)
-    monkeypatch.setattr(torch.backends.cudnn, "enabled", False)
     make, give = LAYERS[name]
     model = make("cpu").train(way == TRAIN)
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    without_cudnn = torch.backends.cudnn.flags(enabled=False)
+    with without_cudnn, FakeTensorMode(allow_non_fake_inputs=True):
         for module in model.modules():
             for key, value in list(module.named_parameters(recurse=False)):
                 there = torch.empty(value.shape, device="cuda")
