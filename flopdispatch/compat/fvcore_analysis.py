@@ -310,7 +310,7 @@ def handled(handle: Handle, call: Call) -> Counter[str]:
     """
     found = handle(call.inputs, call.outputs)
     if isinstance(found, Real):
-        found = Counter({short_name(call.place.kind): found})
+        found = Counter({call.place.kind.rpartition("::")[2]: found})
     if not isinstance(found, Counter) or not all(isinstance(n, Real) for n in found.values()):
         raise ArgumentError(
             f"the handle of {call.place.kind} returned {found!r}; expected a number, or a Counter "
