@@ -6,8 +6,8 @@ fused kernel, fused cells, or plain operators.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -122,6 +122,17 @@ def on(device: str, name: str, way: str) -> Profile:
     return counted(lambda: model(*given), way)
 
 
+@contextmanager
+def without_cudnn() -> Iterator[None]:
+    """torch doesn't ask the driver what cuDNN can do."""
+    enabled = torch._C._get_cudnn_enabled()
+    torch._C._set_cudnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_cudnn_enabled(enabled)
+
+
 def on_a_gpu(name: str, way: str, monkeypatch: pytest.MonkeyPatch) -> Profile:
     """A layer's forward on fake tensors. torch would ask the driver for cuDNN, and for memory in
     which weights lie in a row.
@@ -129,8 +140,7 @@ def on_a_gpu(name: str, way: str, monkeypatch: pytest.MonkeyPatch) -> Profile:
     monkeypatch.setattr(nn.RNNBase, "flatten_parameters", lambda self: None)
     make, give = LAYERS[name]
     model = make("cpu").train(way == TRAIN)
-    without_cudnn = torch.backends.cudnn.flags(enabled=False)
-    with without_cudnn, FakeTensorMode(allow_non_fake_inputs=True):
+    with without_cudnn(), FakeTensorMode(allow_non_fake_inputs=True):
         for module in model.modules():
             for key, value in list(module.named_parameters(recurse=False)):
                 there = torch.empty(value.shape, device="cuda")
