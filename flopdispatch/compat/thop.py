@@ -23,9 +23,10 @@ The figures are thop 0.1.1's wherever it sees the whole model. What differs, by 
   (thop adds what is inside). A rule for a Sequential or ModuleList is added to it, as in thop.
 - *`verbose`* prints the rules that there are for modules: yours, and those of recurrent layers.
   `report_missing` prints operators without a formula, which are also warned of.
+- *Wrappers* (DataParallel, `torch.compile`) are looked through: the tree is the inner model's.
 - `stride=` and `min_cells=` of ultralytics' fork are taken and not needed: it computes a large
   image from a few small ones, which goes wrong where work isn't proportional to the area; on meta
-  the true size runs.
+  the true size runs. Figures are not the fork's where its formulas are others (average pooling).
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ UNITS = (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")
 def profile(
     model: nn.Module,
     inputs: Iterable[Any] | Mapping[str, Any],
-    custom_ops: Mapping[type, Hook] | None = None,
+    custom_ops: Mapping[Any, Hook] | None = None,
     verbose: bool = True,
     ret_layer_info: bool = False,
     report_missing: bool = False,
@@ -65,7 +66,7 @@ def profile(
     *,
     kwargs: Mapping[str, Any] | None = None,
     convention: str | Registry | None = "thop",
-) -> tuple[float, float] | tuple[float, float, Layers]:
+) -> tuple[Any, ...]:
     """MACs and parameters of a forward, as floats; the third is the tree with `ret_layer_info`.
 
     `inputs` are the model's arguments, tensors or shapes; a dict is keyword arguments, and so is
@@ -83,17 +84,18 @@ def profile(
     Example: `profile(nn.Linear(8, 4), inputs=(torch.ones(2, 8),))` is `(64.0, 36.0)`.
     """
     args, keywords = arguments(model, inputs, kwargs)
+    inside = unwrapped(model) or model
     prices = find_convention(convention)
     own = dict(custom_ops_given(custom_ops))
     built_in: dict[type, Hook] = dict.fromkeys(BUILT_IN, count_recurrent) if by_thop(prices) else {}
-    rules = ModuleRules(model, {**built_in, **own})
+    rules = ModuleRules(inside, {**built_in, **own})
     if verbose or report_missing:
         print_rules(rules, own)
     with rules.watching():
-        found = profiled(model, args, keywords, convention=prices)
+        found = profiled(inside, args, keywords, convention=prices)
     if report_missing:
         print_missing(found)
-    macs, layers = figures(found, unwrapped(model), rules)
+    macs, layers = figures(found, inside, rules)
     params = float(found.params)
     return (macs, params, layers) if ret_layer_info else (macs, params)
 
@@ -109,6 +111,7 @@ def clever_format(nums: Any, format: str = "%.2f") -> str | tuple[str, ...]:
     Example: `clever_format([4133742592.0, 25557032.0], "%.3f")` is `('4.134G', '25.557M')`.
     """
     several = isinstance(nums, Iterable) and getattr(nums, "ndim", 1) != 0
+    several &= not isinstance(nums, str)
     texts = [with_unit(number, format) for number in (nums if several else [nums])]
     return texts[0] if len(texts) == 1 else tuple(texts)
 
@@ -116,10 +119,8 @@ def clever_format(nums: Any, format: str = "%.2f") -> str | tuple[str, ...]:
 def with_unit(number: Any, format: str) -> str:
     """One number as `clever_format` writes it."""
     try:
-        for size, unit in UNITS:
-            if number > size:
-                return str(format % (number / size)) + unit
-        return str(format % number) + "B"
+        scaled, unit = next(((number / n, unit) for n, unit in UNITS if number > n), (number, "B"))
+        return str.__mod__(format, scaled) + unit
     except (TypeError, ValueError) as error:
         raise ArgumentError(
             "clever_format takes a number or several, and a format for one such as '%.2f', got "

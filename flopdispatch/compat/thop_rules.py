@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from flopdispatch.conventions.thop import recurrent
 from flopdispatch.errors import ArgumentError
@@ -85,9 +87,34 @@ class ModuleRules:
         hook = self.hooks[module]
         figure = torch.tensor([self.figures.get(module, 0.0)], dtype=torch.float64)
         with lent(module, figure, torch.zeros(1, dtype=torch.float64)):
-            hook(module, inputs, output)
+            with NoLostValues():  # type: ignore[no-untyped-call]
+                hook(module, inputs, output)
             found = module.total_ops
         self.figures[module] = number(found, hook, module)
+
+
+class NoLostValues(TorchDispatchMode):
+    """Raises where a hook writes what has no value, on meta, into a tensor that has.
+
+    torch lets it, and writes nothing. The model then runs on real tensors.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # as for RecordingMode: True imports torch._dynamo, which takes seconds
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        given = [v for v in tree_leaves((args, kwargs)) if isinstance(v, torch.Tensor)]
+        schema = getattr(func, "_schema", None)
+        if (
+            schema is not None
+            and schema.is_mutable
+            and {tensor.is_meta for tensor in given} == {True, False}
+        ):
+            raise RuntimeError(f"{func} has no values to write: the tensors are on meta")
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager
