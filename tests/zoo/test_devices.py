@@ -18,11 +18,15 @@ from torch.nn.utils.rnn import PackedSequence
 
 from flopdispatch import FlopCounter, Profile
 from flopdispatch.rules import name_of
+from tests.versions import needs_torch
 
 aten = torch.ops.aten
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:LSTM with projections", "ignore:enable_nested_tensor", "ignore:dropout option"
-)
+pytestmark = [
+    needs_torch(2, 10, "without a driver, layers of fake tensors on a GPU end the process"),
+    pytest.mark.filterwarnings(
+        "ignore:LSTM with projections", "ignore:enable_nested_tensor", "ignore:dropout option"
+    ),
+]
 
 Make = Callable[[str], nn.Module]
 Given = Callable[[str], tuple[Any, ...]]
