@@ -195,6 +195,7 @@ def with_elementwise(names: tuple[str, ...]) -> Registry:
     """The rules of functions, and these operators one for each element of their output."""
     rules = functions().overlay("ptflops")
     register(rules, formulas.each_output, *names)
+    rules.zero(*overloads("relu.default"), family="pointwise")  # nn.RNN's: no function is called
     return rules.freeze()
 
 

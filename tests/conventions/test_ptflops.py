@@ -74,6 +74,7 @@ LAYERS: list[tuple[nn.Module, tuple[int, ...]]] = [
     *((kind(6, 5, batch_first=True, **options), (7, 6))
       for kind in (nn.LSTM, nn.GRU, nn.RNN)
       for options in ({}, {"bias": False}, {"num_layers": 2, "bidirectional": True})),
+    (nn.RNN(6, 5, nonlinearity="relu", batch_first=True), (7, 6)),
     *((kind(6, 5), (6,)) for kind in (nn.LSTMCell, nn.GRUCell, nn.RNNCell)),
 ]  # fmt: skip
 
