@@ -184,7 +184,10 @@ class Analysis:
         return self
 
     def copy(self: Self, new_model: nn.Module | None = None, new_inputs: Any | None = None) -> Self:
-        """The same analysis, all its settings kept, of another model or other inputs."""
+        """The same analysis, all its settings kept, of another model or other inputs.
+
+        With other inputs there are no keyword arguments.
+        """
         made = type(self)(
             self._model if new_model is None else new_model,
             self._inputs if new_inputs is None else new_inputs,
@@ -256,28 +259,30 @@ class Analysis:
         for place, found in self._counted(trace):
             for name in self._modules_of(place):
                 counts[name] += found
-        for place, times in [*trace.times.items(), *trace.uncounted.items()]:
+        called = {call.place for call in trace.calls}
+        for place, times in trace.times.items():
             modules = self._modules_of(place)
             seen.update(place.callers, modules)
-            if self._adds_nothing(place, trace):
-                for name in modules:
+            if place not in called and (not self._is_priced(place) or not trace.macs.get(place)):
+                for name in modules if place.kind not in self._ignored else ():
                     unsupported[name][place.kind] += times
+        for (place, kind), times in trace.uncounted.items():
+            for name in self._modules_of(place) if self._is_priced(place) else ():
+                unsupported[name][kind] += times
         return Statistics(counts, unsupported, set(canonical) - seen)
 
     def _counted(self, trace: Trace) -> Iterator[tuple[Place, Counter[str]]]:
         """What each place adds, by the names that operators have there."""
         for call in trace.calls:
             yield call.place, handled(self._handles[call.place.kind], call)
-        for place, macs in trace.macs.items() if self._convention is not None else ():
-            if place.kind not in self._handles and place.kind not in self._ignored:
+        for place, macs in trace.macs.items():
+            if self._is_priced(place):
                 yield place, Counter({short_name(place.kind): macs})
 
-    def _adds_nothing(self, place: Place, trace: Trace) -> bool:
-        if place.kind in self._ignored:
-            return False
-        if place.kind in self._handles:  # which isn't called inside of a function given to torch
-            return all(call.place != place for call in trace.calls)
-        return self._convention is None or not trace.macs.get(place)
+    def _is_priced(self, place: Place) -> bool:
+        """Whether the convention says what an operator adds, and no handle does."""
+        settled = place.kind in self._handles or place.kind in self._ignored
+        return self._convention is not None and not settled
 
     def _modules_of(self, place: Place) -> Collection[str]:
         """The modules that an operator counts in."""
@@ -299,7 +304,7 @@ class Analysis:
             )
 
     def _has_forward(self, name: str) -> bool:
-        forward = type(self._modules[name]).forward
+        forward = getattr(type(self._modules[name]), "forward", None)
         return all(forward is not kind.forward for kind in FORWARDLESS)
 
 

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopdispatch.capture.module_calls import follow, scope, unfollow
-from flopdispatch.capture.private import is_composite, run_composite
+from flopdispatch.capture.private import is_composite, resolving, run_composite
 from flopdispatch.compat.fvcore_names import UNNOTED, kind_of
 from flopdispatch.compat.fvcore_values import Value
 from flopdispatch.compat.running import profiled
@@ -51,12 +51,12 @@ class Call(NamedTuple):
 class Trace(NamedTuple):
     """What a forward ran: how often each operator in each place, and its MACs.
 
-    `uncounted` are operators without a formula, which may lie below the one that was called.
+    `uncounted` are operators without a formula that ran below the one that was called.
     """
 
     times: dict[Place, int]
     macs: dict[Place, int]
-    uncounted: dict[Place, int]
+    uncounted: dict[tuple[Place, str], int]
     calls: list[Call]
 
 
@@ -113,7 +113,7 @@ class Operators(TorchDispatchMode):
             return func(*args, **kwargs)
         if kind in UNNOTED and is_composite(func):
             with self:
-                return run_composite(func, args, kwargs)
+                return resolving(run_composite)(func, args, kwargs)
         place = Place(self.callers, kind)
         self.times[place] = self.times.get(place, 0) + 1
         inputs = inputs_of(func, args, kwargs) if kind in self.handled else []
@@ -128,7 +128,7 @@ class Operators(TorchDispatchMode):
         """What ran, with what the profile says that it costs."""
         known = {f"{place.kind}@{index}": place for place, index in self.places.items()}
         macs: dict[Place, int] = {}
-        uncounted: dict[Place, int] = {}
+        uncounted: dict[tuple[Place, str], int] = {}
         for row in profile.rows:
             call, price = profile.calls[row.call], profile.prices[row.call]
             own = kind_of(call.overload) or name_of(call.overload)
@@ -140,8 +140,7 @@ class Operators(TorchDispatchMode):
             if not regions and (is_missing or not own.startswith("higher_order::")):
                 self.times[place] = self.times.get(place, 0) + row.times
             elif is_missing and own != place.kind:
-                below = Place(place.callers, own)
-                uncounted[below] = uncounted.get(below, 0) + row.times
+                uncounted[place, own] = uncounted.get((place, own), 0) + row.times
         return Trace(self.times, macs, uncounted, self.calls)
 
     def _callers_at(self, path: str) -> tuple[str, ...]:

@@ -261,3 +261,24 @@ def test_half_precision_and_meta() -> None:
     for model in (nn.Linear(4, 4).half(), nn.Linear(4, 4, device="meta")):
         x = X.to(model.weight.dtype).to(model.weight.device)
         assert FlopCountAnalysis(model, x).total() == PRODUCT
+
+
+def test_an_operator_without_a_formula_below_another() -> None:
+    """Its own kernel is written in the other; a handle for that one covers it."""
+
+    class Outer(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return torch.ops.flopdispatch_fvcore.outer(x)
+
+    found = FlopCountAnalysis(Outer(), X)
+    assert found.total() == PRODUCT // 2
+    assert found.by_operator() == {"outer": PRODUCT // 2}
+    assert found.unsupported_ops() == {"flopdispatch_fvcore::twice": 1}
+    found.set_op_handle("flopdispatch_fvcore::outer", lambda i, o: 3)
+    assert found.total() == 3
+    assert not found.unsupported_ops()
+
+
+library = torch.library.Library("flopdispatch_fvcore", "FRAGMENT")
+library.define("outer(Tensor x) -> Tensor")
+library.impl("outer", lambda x: twice(x) @ x.T, "CompositeImplicitAutograd")
