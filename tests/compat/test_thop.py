@@ -315,6 +315,8 @@ def test_verbose_prints_the_rules_of_modules(capsys: pytest.CaptureFixture[str])
     assert ours == [line for line in theirs if "Sequential" not in line]
     profile(model, (X,), custom_ops={nn.Linear: add_seven}, verbose=False)
     assert capsys.readouterr().out == ""
+    profile(model, (X,), custom_ops={nn.Linear: add_seven}, verbose=False, report_missing=True)
+    assert capsys.readouterr().out.splitlines() == ours
 
 
 @torch.library.custom_op("flopdispatch_thop::twice", mutates_args=())

@@ -64,6 +64,10 @@ def by_values(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     module.total_ops += (inputs[0] == inputs[0]).sum()
 
 
+def by_values_only(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    module.total_ops = (inputs[0] == inputs[0]).sum()
+
+
 def seen(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     total, params = module.total_ops, module.total_params
     assert isinstance(total, Tensor)
@@ -76,6 +80,7 @@ def seen(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
 @pytest.mark.parametrize(
     ("hook", "expected"),
     [(add_seven, 7), (by_sizes, 32), (by_tensor, 8), (assigned, 3), (a_number, 5), (by_values, 8),
+     (by_values_only, 8),
      (seen, 0), (basic_hooks.count_linear, 32)],
 )  # fmt: skip
 def test_hooks(hook: Any, expected: int) -> None:
@@ -134,6 +139,10 @@ def test_recurrent_layers_have_thops_figure() -> None:
     macs, _, layers = profile(Recurrent(nn.LSTM(4, 6)), (x,), verbose=False, ret_layer_info=True)
     assert layers["layer"][0] == 6 * (4 * (60 + 18) + 24)
     assert macs == layers["layer"][0] + 6 * 12
+
+
+def test_a_rule_of_the_users_comes_before_the_built_in_one() -> None:
+    assert profile(nn.LSTM(4, 6), ((3, 2, 4),), {nn.LSTM: add_seven}, verbose=False)[0] == 7
 
 
 def test_derived_recurrent_layers_and_other_conventions_count_matrix_products() -> None:
@@ -227,6 +236,7 @@ def test_attributes_of_these_names_are_kept() -> None:
     vars(model[1])["total_ops"] = "mine"
     before = state(model)
     assert profile(model, (X,), {nn.Linear: add_seven}, verbose=False)[0] == 14
+    assert profile(model, (X,), {nn.Linear: assigned}, verbose=False)[0] == 6
     assert same(before, state(model))
 
 

@@ -187,6 +187,11 @@ def test_a_mean_over_an_image_is_pooling(dim: tuple[int, ...], expected: int) ->
     assert counted(lambda: x.mean(dim, keepdim=True)).macs == expected
 
 
+@pytest.mark.parametrize("shape", [(7, 7), (2, 7, 7)])
+def test_a_mean_of_all_is_no_pooling(shape: tuple[int, ...]) -> None:
+    assert counted(lambda: torch.randn(shape).mean(tuple(range(len(shape))))).macs == 0
+
+
 @pytest.mark.parametrize(
     ("mode", "each"),
     [("nearest", 1), ("nearest-exact", 1), ("bilinear", 11), ("bicubic", 259), ("area", None)],
