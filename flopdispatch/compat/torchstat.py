@@ -41,6 +41,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_map_only
 
+from flopdispatch.capture.wrappers import unwrapped
 from flopdispatch.compat.running import device_of, modes_kept
 from flopdispatch.compat.torchstat_table import Table, table_of
 from flopdispatch.compat.torchstat_timing import timed
@@ -82,6 +83,7 @@ def stat(
     Example: `stat(torchvision.models.resnet18(), (3, 224, 224)).total.flops`
     """
     check(model, query_granularity)
+    model = unwrapped(model) or model
     registry, device = registry_of(convention), device_of(model)
     with torch.no_grad(), modes_kept(model), untouched_random_state(device):
         args = inputs_of(input_size, model)

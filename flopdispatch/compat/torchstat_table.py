@@ -257,7 +257,8 @@ def unsupported(profile: Profile, registry: Registry) -> Iterator[tuple[str, str
         overload for overload, cost in known.by_op().items()
         if cost.flops or cost.transcendentals or cost.comparisons
     }  # fmt: skip
-    for overload, cost in ours.items():
+    for overload in dict.fromkeys(call.overload for call in profile.calls):
+        cost = ours[overload]
         if overload not in computing and overload not in profile.uncounted:
             continue
         missing = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,10 @@ from flopdispatch.capture.scopes import ScopeTracker
 from flopdispatch.inputs import state_on
 
 Shape = tuple[int, ...]
+
+# Where torch notes that a hook of all modules takes keyword arguments. A removed one stays there,
+# and modules compiled later warn of it.
+KEPT: dict[int, bool] = getattr(torch.nn.modules.module, "_global_forward_hooks_with_kwargs", {})
 
 
 @dataclass(slots=True)
@@ -115,9 +120,11 @@ def timed(
         register_module_forward_hook(watch.after, with_kwargs=True),
     ]
     try:
-        with tracker, torch.compiler.set_stance("force_eager"):
+        with tracker, torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using `torch.compile")  # of our hooks
             functional_call(model, state, args, dict(kwargs))
     finally:
         for handle in handles:
             handle.remove()
+            KEPT.pop(handle.id, None)
     return watch.timings
