@@ -251,6 +251,8 @@ def count(
         raise ArgumentError(
             f"device= takes 'meta', 'cpu', 'cuda' or a torch.device, got {device!r}"
         ) from error
+    if isinstance(model, nn.DataParallel):  # it copies the model to each GPU, without stand-ins
+        model = model.module
     counter = FlopCounter(display=False, strict=strict, convention=convention)
     with grad_mode(backward), untouched_random_state(place):
         args = tuple(inputs_on(v, place, f"input {i}") for i, v in enumerate(inputs))
@@ -258,7 +260,7 @@ def count(
         state = state_on(model, place) if isinstance(model, nn.Module) else {}
         with counter:
             if isinstance(model, nn.Module):
-                output = functional_call(model, state, args, keywords)
+                output = functional_call(model, state, args, keywords, tie_weights=False)
             else:
                 counter._tracker.count_as_forward()
                 output = model(*args, **keywords)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -60,7 +60,7 @@ def state_on(model: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
     """
     stand_ins: dict[int, torch.Tensor] = {}
     state: dict[str, torch.Tensor] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
+    for name, parameter in slots(model, "_parameters"):
         if torch.nn.parameter.is_lazy(parameter):
             raise ArgumentError(
                 f"the parameter {name} of {type(model).__name__} is uninitialized (a lazy "
@@ -71,12 +71,23 @@ def state_on(model: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
                 tensor_on(parameter, device), requires_grad=parameter.requires_grad
             )
         state[name] = stand_ins[id(parameter)]
-    for name, buffer in model.named_buffers(remove_duplicate=False):
+    for name, buffer in slots(model, "_buffers"):
         if id(buffer) not in stand_ins:
             copy = tensor_on(buffer, device)
             stand_ins[id(buffer)] = copy if copy.is_meta else copy.clone()
         state[name] = stand_ins[id(buffer)]
     return state
+
+
+def slots(model: nn.Module, kind: str) -> Iterator[tuple[str, Any]]:
+    """All places of parameters or buffers, those of a module that has several paths once.
+
+    `functional_call` puts back what it found at each path: at a second path, the stand-in.
+    """
+    for path, module in model.named_modules():
+        for name, value in getattr(module, kind).items():
+            if value is not None:
+                yield f"{path}.{name}" if path else name, value
 
 
 def differentiable(output: Any) -> list[torch.Tensor]:

@@ -296,3 +296,25 @@ def unknown(x: Tensor) -> Tensor:
 @unknown.register_fake
 def _(x: Tensor) -> Tensor:
     return torch.empty_like(x)
+
+
+def test_a_module_at_several_paths_keeps_its_own_parameters() -> None:
+    """Also where one is a part of two others, and a parameter is in two modules."""
+    shared, tied = nn.BatchNorm1d(4), nn.Linear(4, 4)
+    tied.weight = nn.Parameter(torch.randn(4, 4))
+    other = nn.Linear(4, 4)
+    other.weight = tied.weight
+    model = nn.Sequential(nn.Sequential(shared, tied), nn.Sequential(shared, other), shared)
+    before = dict(model.state_dict(keep_vars=True))
+    profile = count(model, (2, 4), backward=True)
+    after = dict(model.state_dict(keep_vars=True))
+    assert before.keys() == after.keys()
+    assert all(before[name] is after[name] for name in before)
+    assert shared.weight.device.type == "cpu"
+    assert profile.params == 2 * 4 + 16 + 2 * 4
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_data_parallel_is_looked_through() -> None:
+    model = nn.Linear(4, 3)
+    assert count(nn.DataParallel(model), (2, 4)).macs == count(model, (2, 4)).macs == 24

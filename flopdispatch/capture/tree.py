@@ -288,10 +288,7 @@ class ModuleTree:
     def records(self) -> tuple[ModuleRecord, ...]:
         """All modules known so far, in the order of their trees."""
         self.finish()
-        for scope in self.scopes.values():
-            module = scope.module() if scope.rank is None else None
-            if module is not None:  # called by a second path
-                self._describe(scope, module)
+        self._describe_other_paths()
         known = sorted(self.scopes.values(), key=lambda s: (s.rank is None, s.rank or 0))
         return tuple(
             [
@@ -299,6 +296,19 @@ class ModuleTree:
                 for s in known
             ]
         )
+
+    def _describe_other_paths(self) -> None:
+        """Describe scopes by which modules were called that are described at another path.
+
+        Their parameters are those of that path: since then they may have been others, stand-ins.
+        """
+        left = [scope for scope in self.scopes.values() if scope.rank is None]
+        known = {id(s.module()): s for s in self.scopes.values() if s.rank is not None}
+        for scope in left:
+            module = scope.module()
+            if module is not None:
+                self._describe(scope, module)
+                scope.params = known.get(id(module), scope).params
 
     def _aliases(self, scope: Scope) -> tuple[str, ...]:
         """The other paths to a scope's module, but for those through aliases of the one above."""
