@@ -10,8 +10,8 @@ Names, defaults, strings and the printout's form are ptflops'. It prices as ptfl
 
 - functions it doesn't patch are counted: `F.linear`, `F.conv2d`, `F.layer_norm`,
   `F.scaled_dot_product_attention`, `@`, `torch.einsum`, `x.softmax()`; so are modules whose class
-  derives from one that it knows, and what runs in modules called inside of such a one (the layers
-  of `nn.MultiheadAttention` and of timm's `Attention`, which it leaves out);
+  derives from one that it knows, and what runs in modules inside of one that it has a formula for
+  (the layers in timm's `Attention`, which it leaves out);
 - `torch.add`, `torch.mul`, `x.add(y)` and `x.mul(y)`, which it counts where they are written so,
   are nothing like `+` and `*`: they are the same operators;
 - `F.interpolate` and `nn.Upsample` are counted by the true size of their output: ptflops raises

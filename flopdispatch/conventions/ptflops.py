@@ -100,19 +100,25 @@ ONCE_BY_NAME = (
     "timm.layers.attention.Attention",
 )  # fmt: skip
 
-# The element-wise operators of modules that count them, one for each element of their output: the
-# bias of a linear layer whose input is not in a row; the scale of the queries; a recurrent cell's,
-# ptflops' ten to a hidden unit of an LSTM standing for its 3 products, 5 sums and 2 tanh.
-ELEMENTWISE: dict[Module, tuple[str, ...]] = {
-    nn.Linear: ("add.Tensor",),
-    nn.MultiheadAttention: ("mul.Tensor",),
-    nn.RNN: ("add.Tensor",),
-    nn.GRU: ("add.Tensor", "sub.Tensor", "mul.Tensor"),
-    nn.LSTM: ("add.Tensor", "mul.Tensor", "tanh.default"),
+# The element-wise operators of modules that count them: a bias that is added by an operator of its
+# own, as it is to a product whose input is not in a row; the scale of the queries; a recurrent
+# cell's, ptflops' ten to a hidden unit of an LSTM standing for its 3 products, 5 sums and 2 tanh.
+Elementwise = tuple[tuple[str, Formula], ...]
+ADD, SUB, MUL, TANH = (
+    (name, formulas.each_output)
+    for name in ("add.Tensor", "sub.Tensor", "mul.Tensor", "tanh.default")
+)
+BIAS = ("add.Tensor", formulas.bias)
+ELEMENTWISE: dict[Module, Elementwise] = {
+    nn.Linear: (BIAS,),
+    nn.MultiheadAttention: (BIAS, MUL),
+    nn.RNN: (ADD,),
+    nn.RNNCell: (ADD,),
+    nn.GRU: (ADD, SUB, MUL),
+    nn.GRUCell: (ADD, SUB, MUL),
+    nn.LSTM: (ADD, MUL, TANH),
+    nn.LSTMCell: (ADD, MUL, TANH),
 }
-ELEMENTWISE[nn.RNNCell] = ELEMENTWISE[nn.RNN]
-ELEMENTWISE[nn.GRUCell] = ELEMENTWISE[nn.GRU]
-ELEMENTWISE[nn.LSTMCell] = ELEMENTWISE[nn.LSTM]
 
 
 @cache
@@ -191,10 +197,11 @@ def rules_in(kind: Module, patched: bool = True) -> Registry:
 
 
 @cache
-def with_elementwise(names: tuple[str, ...]) -> Registry:
-    """The rules of functions, and these operators one for each element of their output."""
+def with_elementwise(operators: Elementwise) -> Registry:
+    """The rules of functions, and these operators."""
     rules = functions().overlay("ptflops")
-    register(rules, formulas.each_output, *names)
+    for name, formula in operators:
+        register(rules, formula, name)
     rules.zero(*overloads("relu.default"), family="pointwise")  # nn.RNN's: no function is called
     return rules.freeze()
 

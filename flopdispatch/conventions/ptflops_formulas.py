@@ -57,6 +57,11 @@ def each_input(self: TensorSpec) -> Cost:
     return Cost(macs=self.numel)
 
 
+def bias(other: TensorSpec | Number, result: TensorSpec) -> Cost:
+    """One for each element of the output, if a vector is added; any other sum is nothing."""
+    return each_output(result) if isinstance(other, TensorSpec) and other.ndim == 1 else Cost()
+
+
 def elu(scale: Number, input_scale: Number, result: TensorSpec) -> Cost:
     """ELU one, SELU nothing: it is the same operator with a scale."""
     return each_output(result) if scale == input_scale == 1 else Cost()

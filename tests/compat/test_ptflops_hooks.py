@@ -195,7 +195,6 @@ def test_a_hook_that_fails_leaves_nothing() -> None:
     assert same(before, state(model))
 
 
-@pytest.mark.xfail(reason="functional_call leaves the stand-ins of a module of two names in it")
 def test_a_model_with_a_module_of_two_names_is_as_it_was() -> None:
     model = shared()
     before = state(model)

@@ -205,6 +205,47 @@ def test_a_linear_layer_has_its_bias_whatever_its_input_is() -> None:
     assert ours(Net(), (3, 4, 4)) == theirs(Net(), (3, 4, 4)) == (16 * 5 * 4, 20)
 
 
+class Attention(nn.Module):
+    """Attention of an input with itself, or with another of 8 features."""
+
+    def __init__(self, weights: bool, other: bool = False) -> None:
+        super().__init__()
+        sizes = {"kdim": 8, "vdim": 8} if other else {}
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True, **sizes)
+        self.weights, self.other = weights, other
+
+    def forward(self, x: Tensor) -> Any:
+        y = x[..., :8] if self.other else x
+        return self.attention(x, y, y, need_weights=self.weights)
+
+
+def test_attention_is_the_tools_in_any_batch() -> None:
+    def given(shape: Image) -> Tensor:
+        return torch.zeros(3, *shape)
+
+    model = Attention(weights=False)
+    expected = theirs(model, (5, 16))
+    assert ours(model, (5, 16)) == expected
+    assert ours(model, (5, 16), input_constructor=given) == expected
+    assert theirs(model, (5, 16), input_constructor=given) == expected
+
+
+def test_attention_that_gives_weights_counts_once() -> None:
+    """The tool counts two products and a softmax again, as functions: 4 heads, 5 by 5, 4 wide."""
+    again = 4 * 25 * (4 + 4 + 1)
+    assert ours(Attention(True), (5, 16)) == ours(Attention(False), (5, 16))
+    assert theirs(Attention(True), (5, 16))[0] == ours(Attention(True), (5, 16))[0] + again
+
+
+def test_attention_to_another_size_has_its_own_projections() -> None:
+    """Keys and values of 8 become 16: the tool multiplies 8 by 8, and takes 8 for the result."""
+    queries, keys, last = 5 * 16 * 17, 2 * 5 * 16 * (8 + 1), 5 * 16 * 17
+    heads = 4 * 25 * (4 + 4 + 1) + 5 * 16
+    assert ours(Attention(False, other=True), (5, 16))[0] == queries + keys + heads + last
+    wrong = 5 * 16 * 16 + 2 * 5 * 8 * 8 + 15 * 16 + 4 * 25 * (4 + 2 + 1) + 5 * 16 + 5 * 8 * 9
+    assert theirs(Attention(False, other=True), (5, 16))[0] == wrong
+
+
 def test_functions_count_once_and_modules_twice() -> None:
     model = nn.Sequential(nn.ReLU(), Calls(lambda x: functional.relu(x)))  # noqa: PLW0108
     assert ours(model, (4, 5)) == theirs(model, (4, 5)) == (3 * 20, 0)
