@@ -54,7 +54,7 @@ _QUIET = """
     transpose type_as unbind unsqueeze unsqueeze_ view zeros zeros_like"""
 
 # What Python makes of an index of everything, and of numbers: a trace has no operator there.
-_UNTRACED = "alias lift_fresh"
+_UNTRACED = "alias lift_fresh scalar_tensor"
 
 IGNORED = frozenset(f"aten::{name}" for name in f"{_QUIET} {_UNTRACED}".split())
 

@@ -34,6 +34,9 @@ WHOLE = {
 # What only a trace takes for operators: arithmetic on sizes.
 ON_SIZES = {"swin_t": {"aten::mul", "aten::rsub", "aten::pow"}}
 
+# `x[i] = 1`, which an older torch runs as a copy of a number where a mode is active.
+OLDER = {"aten::fill_"}
+
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
@@ -70,7 +73,8 @@ def test_counts_are_fvcores_to_the_digit(name: str) -> None:
     assert mine.by_module_and_operator() == other.by_module_and_operator()
     assert mine.uncalled_modules() == other.uncalled_modules()
     assert not mine.unsupported_ops() - other.unsupported_ops()
-    assert set(other.unsupported_ops() - mine.unsupported_ops()) == ON_SIZES.get(name, set())
+    more = set(other.unsupported_ops() - mine.unsupported_ops())
+    assert more - OLDER == ON_SIZES.get(name, set())
 
 
 @pytest.mark.parametrize("name", list(WHOLE)[::2])
