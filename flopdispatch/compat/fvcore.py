@@ -23,9 +23,10 @@ What differs:
   graph: no `debugName()`, `uses()` or `node().scopeName()`; these raise AttributeError.
 - What is computed and not used counts; a trace leaves it out.
 - Tables are indented as fvcore means them to be: with tabulate 0.10 its own lose their indents.
-- Arithmetic on shapes is no operator here; a trace has it in `unsupported_ops` (`aten::mul`). So
-  it is with what Python does where a model asks `torch.jit.is_tracing()`, and with functions of
-  `torch.autograd.Function`, which are `prim::PythonOp` there.
+- Arithmetic on shapes is no operator here; a trace has it in `unsupported_ops` (`aten::mul`).
+- A function of `torch.autograd.Function` is `prim::PythonOp` there; here it is what it calls.
+- `torch.jit.is_tracing()` is false: a model that asks runs as it does without us.
+- A mean over `(-1, -2)` that keeps these dimensions counts as the pooling that it may be.
 - Attention layers of torch always run their modules (the fast path of `no_grad` is off).
 - A model that asks for gradients in its forward is noted by the operators below (`addmm` in place
   of `linear`), and handles are called for these.

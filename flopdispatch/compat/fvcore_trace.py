@@ -171,15 +171,6 @@ class Run(nn.Module):
         self.inference = inference
         self.grad = torch.is_grad_enabled()
 
-    def named_modules(
-        self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, nn.Module]]:
-        """Each module once, also where its other names are asked for.
-
-        One whose parameters were exchanged by two names would not get its own back.
-        """
-        yield from super().named_modules(memo, prefix)
-
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own forward."""
         inference = torch.inference_mode() if self.inference else torch.set_grad_enabled(self.grad)
