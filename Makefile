@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test check test-oldest agreement equality opdb xla bench peers docs format clean
+.PHONY: demo test check test-oldest agreement published equality opdb xla bench peers docs format clean
 
 demo: $(VENV)/.zoo
 	$(BIN)/python -m flopdispatch
@@ -33,6 +33,10 @@ agreement: $(VENV)/.test
 equality: $(VENV)/.test
 	$(BIN)/python -W ignore -m benchmarks.equality operators
 	$(BIN)/python -W ignore -m benchmarks.equality models
+
+# What timm publishes of its models, under fvcore's convention.
+published: $(VENV)/.test
+	$(BIN)/python -W ignore -m benchmarks.published
 
 # PyTorch's databases of operators, modules and optimizers with the counter and without.
 opdb: $(VENV)/.test
