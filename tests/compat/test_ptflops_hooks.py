@@ -85,6 +85,28 @@ def test_a_module_called_twice_has_its_hook_twice_and_is_printed_so() -> None:
     assert shown == ["812.0", "800.0", "8.0", "800.0"]
 
 
+def test_a_module_of_two_parents_has_its_hook_once() -> None:
+    layer = nn.Linear(4, 4)
+    model = nn.Sequential(nn.Sequential(layer), nn.Sequential(nn.ReLU(), layer))
+    hooks = {nn.Linear: outputs_by_hundred}
+    assert macs(model, (4,), custom_modules_hooks=hooks) == 2 * 400 + 8
+
+
+def test_a_module_that_calls_itself_counts_all_of_its_calls() -> None:
+    class Recursive(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor, depth: int = 2) -> Tensor:
+            out: Tensor = self.layer(x)
+            return self(out, depth - 1) if depth else out
+
+    assert macs(Recursive(), (4,)) == 3 * 20
+    for kind in (nn.Linear, Recursive):
+        assert macs(Recursive(), (4,), custom_modules_hooks={kind: outputs_by_hundred}) == 3 * 400
+
+
 def test_a_hook_counts_the_run_that_ended() -> None:
     """The first, on meta, ends where the model asks for a value."""
 

@@ -230,6 +230,17 @@ def test_attention_is_the_tools_in_any_batch() -> None:
     assert theirs(model, (5, 16), input_constructor=given) == expected
 
 
+def test_masks_of_attention_are_no_biases() -> None:
+    class Masked(Attention):
+        def forward(self, x: Tensor) -> Any:
+            lengths = torch.zeros(1, 5, device=x.device)
+            return self.attention(
+                x, x, x, lengths, need_weights=False, attn_mask=torch.zeros(5, 5, device=x.device)
+            )
+
+    assert ours(Masked(False), (5, 16)) == ours(Attention(False), (5, 16))
+
+
 def test_attention_that_gives_weights_counts_once() -> None:
     """The tool counts two products and a softmax again, as functions: 4 heads, 5 by 5, 4 wide."""
     again = 4 * 25 * (4 + 4 + 1)
