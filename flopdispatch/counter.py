@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ from flopdispatch.errors import (
     UncountedOperatorError,
     UncountedOperatorWarning,
 )
-from flopdispatch.inputs import differentiable, inputs_on, state_on
+from flopdispatch.inputs import attributes_kept, differentiable, inputs_on, state_on
 from flopdispatch.profile import Profile, check_depth
 from flopdispatch.registry import Registry
 from flopdispatch.rules import name_of
@@ -253,17 +254,25 @@ def count(
         ) from error
     if isinstance(model, nn.DataParallel):  # it copies the model to each GPU, without stand-ins
         model = model.module
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ArgumentError(
+            "count() runs a model on stand-ins for its parameters, which a scripted one doesn't "
+            "take: count the module that it was made of, or run it in a block of FlopCounter()"
+        )
     counter = FlopCounter(display=False, strict=strict, convention=convention)
     with grad_mode(backward), untouched_random_state(place):
         args = tuple(inputs_on(v, place, f"input {i}") for i, v in enumerate(inputs))
         keywords = {name: inputs_on(v, place, f"{name}=") for name, v in kwargs.items()}
-        state = state_on(model, place) if isinstance(model, nn.Module) else {}
-        with counter:
-            if isinstance(model, nn.Module):
-                output = functional_call(model, state, args, keywords, tie_weights=False)
-            else:
+        if isinstance(model, nn.Module):
+            state = state_on(model, place)
+            call = partial(functional_call, model, state, args, keywords, tie_weights=False)
+            kept: AbstractContextManager[None] = attributes_kept(model)
+        else:
+            call, kept = partial(model, *args, **keywords), nullcontext()
+        with kept, counter:
+            if not isinstance(model, nn.Module):
                 counter._tracker.count_as_forward()
-                output = model(*args, **keywords)
+            output = call()
             if backward:
                 run_backward(output)
     return counter.profile

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +13,13 @@ from torch import nn
 
 from flopdispatch.errors import ArgumentError
 from flopdispatch.spec import TensorSpec, spec
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """An input that goes to the model as it is, though it looks like a shape."""
+
+    value: Any
 
 
 def inputs_on(value: Any, device: torch.device, where: str = "input") -> Any:
@@ -21,6 +31,8 @@ def inputs_on(value: Any, device: torch.device, where: str = "input") -> Any:
 
     Raises: ArgumentError for a negative size.
     """
+    if isinstance(value, Verbatim):
+        return value.value
     if isinstance(value, torch.Tensor):
         return tensor_on(value, device).requires_grad_(value.requires_grad)
     if isinstance(value, TensorSpec):
@@ -77,6 +89,40 @@ def state_on(model: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
             stand_ins[id(buffer)] = copy if copy.is_meta else copy.clone()
         state[name] = stand_ins[id(buffer)]
     return state
+
+
+@contextmanager
+def attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Give all modules the attributes back that they had, and to lists and dicts what was in them.
+
+    A forward may keep tensors of this run in its module: anchors, masks, caches.
+    """
+    kept = [(vars(module), dict(vars(module))) for module in model.modules()]
+    inside = [
+        (value, value.copy())
+        for _, attributes in kept
+        for value in attributes.values()
+        if type(value) in (dict, list, OrderedDict)
+    ]
+    try:
+        yield
+    finally:
+        for own, attributes in kept:
+            _put_back(own, attributes)
+        for value, content in inside:
+            if isinstance(content, list):
+                value[:] = content
+            else:
+                _put_back(value, content)
+
+
+def _put_back(changed: dict[Any, Any], known: dict[Any, Any]) -> None:
+    """Make a dict hold what it held; what it still holds stays in its place."""
+    for name in [name for name in changed if name not in known]:
+        del changed[name]
+    for name, value in known.items():
+        if changed.get(name) is not value or name not in changed:
+            changed[name] = value
 
 
 def slots(model: nn.Module, kind: str) -> Iterator[tuple[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,21 +100,23 @@ def test_meta_and_cpu_agree() -> None:
 
 
 class Given(nn.Module):
-    """Keeps what it is called with."""
+    """Tells what it is called with."""
+
+    called: list[Any] = []  # noqa: RUF012 (a module's own attributes are as they were)
 
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(1))
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        self.args, self.kwargs = args, kwargs
+        self.called[:] = [args, kwargs]
         return self.scale * 2
 
 
 def given(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    model = Given()
-    count(model, *args, **kwargs)
-    return model.args, model.kwargs
+    count(Given(), *args, **kwargs)
+    args, kwargs = Given.called
+    return args, kwargs
 
 
 def test_a_tuple_of_integers_is_a_float_tensor_on_meta() -> None:
@@ -318,3 +321,44 @@ def test_a_module_at_several_paths_keeps_its_own_parameters() -> None:
 def test_data_parallel_is_looked_through() -> None:
     model = nn.Linear(4, 3)
     assert count(nn.DataParallel(model), (2, 4)).macs == count(model, (2, 4)).macs == 24
+
+
+def test_what_a_forward_keeps_in_its_module_is_not_of_a_counts_run() -> None:
+    """Attributes, what is in lists and dicts, new buffers and modules; also where it raises."""
+
+    class Keeps(nn.Module):
+        def __init__(self, fails: bool) -> None:
+            super().__init__()
+            self.anchors, self.seen = torch.ones(3), [1, 2]
+            self.cache: dict[str, Any] = {"x": 1}
+            self.fails, self.gone = fails, "here"
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.anchors = self.anchors.to(x.device)
+            self.cache["mask"] = x
+            self.cache["x"] += 1
+            self.seen.append(3)
+            self.new = x
+            del self.gone
+            self.register_buffer("late", x)
+            self.child = nn.Identity()
+            if self.fails:
+                raise KeyError("no")
+            return x * 2
+
+    for fails in (False, True):
+        model = Keeps(fails)
+        anchors, names = model.anchors, list(vars(model))
+        with pytest.raises(KeyError) if fails else nullcontext():
+            count(nn.Sequential(model), (2, 3))
+        assert model.anchors is anchors
+        assert (model.cache, model.seen, model.gone) == ({"x": 1}, [1, 2], "here")
+        assert sorted(vars(model)) == sorted(names)
+        assert not list(model.buffers())
+        assert not list(model.children())
+
+
+def test_a_scripted_model_is_refused_with_a_way_out() -> None:
+    scripted = torch.jit.script(nn.Linear(4, 3))
+    with pytest.raises(ArgumentError, match="FlopCounter"):
+        count(scripted, (2, 4))

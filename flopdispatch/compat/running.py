@@ -11,6 +11,7 @@ from torch import nn
 
 from flopdispatch.counter import count
 from flopdispatch.errors import FlopDispatchError
+from flopdispatch.inputs import Verbatim, is_shape
 from flopdispatch.profile import Profile
 from flopdispatch.registry import Registry
 
@@ -21,8 +22,11 @@ def profiled(
     keywords: Mapping[str, Any] | None = None,
     convention: str | Registry | None = None,
     training: bool = False,
+    shapes: bool = False,
 ) -> Profile:
     """The profile of a forward without gradients, in eval mode unless `training`.
+
+    A tuple of integers goes to the model as it is, unless `shapes` says that it is a shape.
 
     It runs on meta. A model that asks for values of data runs on its own device instead, on the
     inputs as they are. Either way its parameters and buffers are stand-ins.
@@ -30,6 +34,8 @@ def profiled(
     Raises: what the model raises on its own device; ArgumentError as `count` does.
     """
     given, named = tuple(inputs), dict(keywords or {})
+    if not shapes:
+        given, named = verbatim(given), verbatim(named)
     place = device_of(model)
     with torch.no_grad(), modes_kept(model):
         if not training:
@@ -61,3 +67,12 @@ def device_of(model: nn.Module) -> torch.device:
     for tensor in (*model.parameters(), *model.buffers()):
         return tensor.device
     return torch.device("cpu")
+
+
+def verbatim(value: Any) -> Any:
+    """Arguments of which none is taken for a shape."""
+    if isinstance(value, dict):
+        return {name: verbatim(item) for name, item in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return Verbatim(value) if is_shape(value) else type(value)(map(verbatim, value))
+    return value

@@ -92,7 +92,7 @@ def profile(
     if verbose or report_missing:
         print_rules(rules, own)
     with rules.watching():
-        found = profiled(inside, args, keywords, convention=prices)
+        found = profiled(inside, args, keywords, convention=prices, shapes=True)
     if report_missing:
         print_missing(found)
     macs, layers = figures(found, inside, rules)

@@ -94,11 +94,39 @@ def test_a_meta_model_that_asks_for_values_fails_as_it_does_without_us() -> None
         profiled(Net(asks=True).to("meta"), [X.to("meta")])
 
 
-def test_what_cannot_be_used_is_said_at_once() -> None:
-    with pytest.raises(ArgumentError):
-        profiled(Net(), [(-1, 4)])
-
-
 def test_devices() -> None:
     assert device_of(nn.Linear(1, 1, device="meta")).type == "meta"
     assert device_of(nn.ReLU()).type == "cpu"
+
+
+def test_a_pair_of_numbers_is_no_shape() -> None:
+    class Resizes(nn.Module):
+        def forward(self, x: Tensor, size: tuple[int, int], more: Any) -> Tensor:
+            assert (size, more) == ((8, 8), [(2, 2), {"a": (1, 1)}])
+            return nn.functional.interpolate(x, size=size)
+
+    image = torch.ones(1, 3, 4, 4)
+    more = [(2, 2), {"a": (1, 1)}]
+    for inputs, keywords in (
+        ([image, (8, 8), more], {}),
+        ([image], {"size": (8, 8), "more": more}),
+    ):
+        assert profiled(Resizes(), inputs, keywords).uncounted == {}
+    with pytest.raises(ArgumentError, match="shape"):
+        profiled(nn.Linear(4, 4), [(-1, 4)], shapes=True)
+
+
+def test_a_failed_try_on_meta_leaves_nothing_for_the_next() -> None:
+    class Anchors(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.anchors = torch.ones(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.anchors = self.anchors.to(x.device)
+            return x * self.anchors.sum().item()
+
+    model = Anchors()
+    anchors = model.anchors
+    assert profiled(model, [torch.ones(2, 3)]).total.muls == 6
+    assert model.anchors is anchors
