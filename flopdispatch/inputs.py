@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 import torch
@@ -91,18 +92,21 @@ def state_on(model: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
     return state
 
 
+_HOLDERS = frozenset({dict, list, OrderedDict})
+
+
 @contextmanager
 def attributes_kept(model: nn.Module) -> Iterator[None]:
     """Give all modules the attributes back that they had, and to lists and dicts what was in them.
 
     A forward may keep tensors of this run in its module: anchors, masks, caches.
     """
-    kept = [(vars(module), dict(vars(module))) for module in model.modules()]
+    kept = [(vars(module), vars(module).copy()) for module in model.modules()]
     inside = [
         (value, value.copy())
         for _, attributes in kept
         for value in attributes.values()
-        if type(value) in (dict, list, OrderedDict)
+        if type(value) in _HOLDERS
     ]
     try:
         yield
@@ -110,14 +114,16 @@ def attributes_kept(model: nn.Module) -> Iterator[None]:
         for own, attributes in kept:
             _put_back(own, attributes)
         for value, content in inside:
-            if isinstance(content, list):
+            if type(value) is list:
                 value[:] = content
-            else:
+            elif value or content:
                 _put_back(value, content)
 
 
 def _put_back(changed: dict[Any, Any], known: dict[Any, Any]) -> None:
     """Make a dict hold what it held; what it still holds stays in its place."""
+    if changed.keys() == known.keys() and all(map(is_, changed.values(), known.values())):
+        return
     for name in [name for name in changed if name not in known]:
         del changed[name]
     for name, value in known.items():
