@@ -5,13 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.func import functional_call
 
 from flopdispatch.capture.mode import RecordingMode
 from flopdispatch.capture.recording import Recording, merged_modules
@@ -24,7 +22,7 @@ from flopdispatch.errors import (
     UncountedOperatorError,
     UncountedOperatorWarning,
 )
-from flopdispatch.inputs import attributes_kept, differentiable, inputs_on, state_on
+from flopdispatch.inputs import differentiable, inputs_on, on_stand_ins
 from flopdispatch.profile import Profile, check_depth
 from flopdispatch.registry import Registry
 from flopdispatch.rules import name_of
@@ -264,15 +262,13 @@ def count(
         args = tuple(inputs_on(v, place, f"input {i}") for i, v in enumerate(inputs))
         keywords = {name: inputs_on(v, place, f"{name}=") for name, v in kwargs.items()}
         if isinstance(model, nn.Module):
-            state = state_on(model, place)
-            call = partial(functional_call, model, state, args, keywords, tie_weights=False)
-            kept: AbstractContextManager[None] = attributes_kept(model)
+            calling: AbstractContextManager[Any] = on_stand_ins(model, place)
         else:
-            call, kept = partial(model, *args, **keywords), nullcontext()
-        with kept, counter:
+            calling = nullcontext(lambda args, kwargs: model(*args, **kwargs))
+        with calling as call, counter:
             if not isinstance(model, nn.Module):
                 counter._tracker.count_as_forward()
-            output = call()
+            output = call(args, keywords)
             if backward:
                 run_backward(output)
     return counter.profile

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from operator import is_
 from typing import Any
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from flopdispatch.errors import ArgumentError
 from flopdispatch.spec import TensorSpec, spec
@@ -90,6 +92,17 @@ def state_on(model: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
             stand_ins[id(buffer)] = copy if copy.is_meta else copy.clone()
         state[name] = stand_ins[id(buffer)]
     return state
+
+
+@contextmanager
+def on_stand_ins(model: nn.Module, device: torch.device) -> Iterator[Callable[..., Any]]:
+    """A function of (args, kwargs) that calls a model on stand-ins; then all is as it was.
+
+    Raises: ArgumentError as `state_on` does.
+    """
+    state = state_on(model, device)
+    with attributes_kept(model):
+        yield partial(functional_call, model, state, tie_weights=False)
 
 
 _HOLDERS = frozenset({dict, list, OrderedDict})

@@ -362,3 +362,14 @@ def shapes_inside(tensor: torch.Tensor) -> tuple[tuple[int, ...], ...] | None:
         if len(sizes) > MAX_PARTS:
             return None
         return tuple(map(tuple, sizes.tolist()))
+
+
+# Where torch notes that a hook of all modules takes keyword arguments.
+_WITH_KEYWORDS: dict[int, bool] = getattr(
+    torch.nn.modules.module, "_global_forward_hooks_with_kwargs", {}
+)
+
+
+def forget_hook(handle: Any) -> None:
+    """Forget a removed hook of all modules: torch leaves a note of it, and warns of it later."""
+    _WITH_KEYWORDS.pop(handle.id, None)

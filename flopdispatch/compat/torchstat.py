@@ -38,7 +38,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call
 from torch.utils._pytree import tree_map_only
 
 from flopdispatch.capture.wrappers import unwrapped
@@ -48,7 +47,7 @@ from flopdispatch.compat.torchstat_timing import timed
 from flopdispatch.conventions import convention as registry_of
 from flopdispatch.counter import FlopCounter, untouched_random_state
 from flopdispatch.errors import ArgumentError
-from flopdispatch.inputs import state_on
+from flopdispatch.inputs import on_stand_ins
 from flopdispatch.profile import Profile
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
@@ -122,9 +121,9 @@ def counted(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], registry: Registry
 ) -> Profile:
     """The profile of a run on real tensors, on stand-ins for parameters and buffers."""
-    state = state_on(model, device_of(model))
-    with FlopCounter(display=False, convention=registry) as counter:
-        functional_call(model, state, args, kwargs)
+    counter = FlopCounter(display=False, convention=registry)
+    with on_stand_ins(model, device_of(model)) as call, counter:
+        call(args, kwargs)
     return counter.profile
 
 

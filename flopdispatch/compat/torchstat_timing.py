@@ -14,19 +14,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._pytree import tree_leaves
 
+from flopdispatch.capture.private import forget_hook
 from flopdispatch.capture.recording import Recording
 from flopdispatch.capture.scopes import ScopeTracker
-from flopdispatch.inputs import state_on
+from flopdispatch.inputs import on_stand_ins
 
 Shape = tuple[int, ...]
-
-# Where torch notes that a hook of all modules takes keyword arguments. A removed one stays there,
-# and modules compiled later warn of it.
-KEPT: dict[int, bool] = getattr(torch.nn.modules.module, "_global_forward_hooks_with_kwargs", {})
 
 
 @dataclass(slots=True)
@@ -114,17 +110,21 @@ def timed(
     """
     tracker = ScopeTracker(Recording())
     watch = Stopwatch(tracker, device)
-    state = state_on(model, device)
     handles = [
         register_module_forward_pre_hook(watch.before),
         register_module_forward_hook(watch.after, with_kwargs=True),
     ]
     try:
-        with tracker, torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+        with (
+            on_stand_ins(model, device) as call,
+            tracker,
+            torch.compiler.set_stance("force_eager"),
+            warnings.catch_warnings(),
+        ):
             warnings.filterwarnings("ignore", "Using `torch.compile")  # of our hooks
-            functional_call(model, state, args, dict(kwargs))
+            call(args, dict(kwargs))
     finally:
         for handle in handles:
             handle.remove()
-            KEPT.pop(handle.id, None)
+            forget_hook(handle)
     return watch.timings
