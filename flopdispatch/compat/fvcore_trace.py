@@ -222,7 +222,7 @@ def traced(
 
     def run(inference: bool) -> Profile:
         run = Run(model, operators, inference)
-        return profiled(run, inputs, keywords, convention, training=True)
+        return profiled(run, inputs, keywords, convention, training=True, shapes=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UncountedOperatorWarning)  # fvcore's own list has them

@@ -256,6 +256,7 @@ def following(model: nn.Module, hooks: Mapping[Any, Hook]) -> Iterator[dict[int,
     what it was.
     """
     found: dict[int, Number] = {}
+    counted: dict[int, Any] = {}
     mine = [module for module in model.modules() if type(module) in hooks]
     before = [module.__dict__.get("__flops__", _ABSENT) for module in mine]
     running = 0
@@ -269,6 +270,8 @@ def following(model: nn.Module, hooks: Mapping[Any, Hook]) -> Iterator[dict[int,
     def end(*_: Any) -> None:
         nonlocal running
         running -= 1
+        if not running:  # what a run leaves on its modules is gone after it
+            counted.update({id(module): module.__dict__["__flops__"] for module in mine})
 
     handles = []
     try:
@@ -277,7 +280,7 @@ def following(model: nn.Module, hooks: Mapping[Any, Hook]) -> Iterator[dict[int,
             handles += [module.register_forward_hook(hooks[type(module)]) for module in mine]
             handles.append(model.register_forward_hook(end, always_call=True))
         yield found
-        found.update({id(module): plain(module.__dict__["__flops__"]) for module in mine})
+        found.update({identity: plain(value) for identity, value in counted.items()})
     finally:
         for handle in handles:
             handle.remove()

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from flopdispatch import FlopCounter, Profile
+from tests.versions import TORCH
 
 
 def attention() -> Any:
@@ -51,6 +52,8 @@ def counted(run: Callable[[], Any]) -> Profile:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_flops_are_torchs(name: str) -> None:
+    if name == "attention" and TORCH < (2, 10):
+        pytest.skip("torch's counter had no formula for the CPU's fused attention")
     with FlopCounterMode(display=False) as theirs:
         PROGRAMS[name]()
     assert counted(PROGRAMS[name]).flops == theirs.get_total_flops()
