@@ -21,7 +21,8 @@ from flopdispatch.spec import TensorSpec
 def registry() -> Registry:
     """The rules, frozen."""
     default = default_registry()
-    rules = default.overlay("causal", f"{default.description}; no positions after a causal query")
+    words = "no positions after a causal query, where a fused kernel is told of it"
+    rules = default.overlay("causal", f"{default.description}; {words}")
     rules.formula(*overloads("_scaled_dot_product_flash_attention.default"), family="attention")(
         flash
     )
