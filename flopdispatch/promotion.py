@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import torch
 
-from flopdispatch.spec import OpCall, TensorSpec, tensors
+from flopdispatch.spec import OpCall, TensorSpec, signature, tensors
 from flopdispatch.variants import inputs
 
 
@@ -16,8 +19,8 @@ def compute_dtype(call: OpCall) -> torch.dtype | None:
     complex Python number compute in complex numbers. All operands of a call of aten's that asks
     for a `dtype` are converted to it, unless that is a quantized one.
     """
-    if getattr(call.overload, "namespace", "") == "aten":
-        wanted = call.arguments().get("dtype")
+    if _may_ask(call.overload):
+        wanted = call.arguments()["dtype"]
         if wanted in _ORDERED:
             return wanted  # type: ignore[no-any-return]
     dtype = promoted(inputs(call) or tensors(call.result))
@@ -30,9 +33,15 @@ def compute_dtype(call: OpCall) -> torch.dtype | None:
     return dtype
 
 
+@cache
+def _may_ask(overload: Any) -> bool:
+    """Whether an overload has an argument for the dtype to compute in."""
+    return getattr(overload, "namespace", "") == "aten" and "dtype" in signature(overload)[0]
+
+
 def has_complex_number(call: OpCall) -> bool:
     """Whether an argument is a complex number in Python."""
-    return any(type(value) is complex for value in (*call.args, *dict(call.kwargs).values()))
+    return complex in map(type, call.args) or any(type(v) is complex for _, v in call.kwargs)
 
 
 def promoted(operands: list[TensorSpec]) -> torch.dtype | None:

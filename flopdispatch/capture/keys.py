@@ -141,9 +141,11 @@ def _tensor_key(value: torch.Tensor) -> Key:
 
 def has_complex(key: Key) -> bool:
     """Whether a complex tensor or number is in a key."""
-    if type(key) is torch.dtype:
-        return key.is_complex
-    return key is complex or (type(key) is tuple and any(map(has_complex, key)))
+    if type(key) is tuple:
+        if len(key) >= 4 and type(key[0]) is torch.Size:
+            return bool(key[2].is_complex)
+        return any(map(has_complex, key))
+    return key is complex or (type(key) is torch.dtype and key.is_complex)
 
 
 def _hints(sizes: Any) -> torch.Size:
