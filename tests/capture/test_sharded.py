@@ -68,7 +68,8 @@ def test_results_are_what_they_are_without_us(ranks: Any) -> None:
     with FlopCounter(display=False):
         found = model(data)
     assert type(found) is type(expected)
-    assert torch.equal(found, expected)
+    # A group that sends nothing leaves weights as memory was: they may be nan.
+    assert bool(((found == expected) | (found.isnan() & expected.isnan())).all())
 
 
 def test_a_wrapper_counts_each_of_its_parts() -> None:
