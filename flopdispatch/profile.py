@@ -13,7 +13,7 @@ import torch
 
 from flopdispatch import codec
 from flopdispatch.capture.recording import PHASES, ModuleRecord, Recording
-from flopdispatch.conventions import convention
+from flopdispatch.conventions import PRODUCTS, convention
 from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
 from flopdispatch.registry import Registry
@@ -22,9 +22,8 @@ from flopdispatch.spec import OpCall
 
 FORMAT = "flopdispatch-profile/1"
 
-# The families that papers, fvcore and torch.utils.flop_counter count. Fused recurrent kernels
-# are among them because the matrix products that they stand for are.
-COMPARABLE = ("matmul", "convolution", "attention", "rnn")
+# The families that papers, fvcore and torch.utils.flop_counter count.
+COMPARABLE = tuple(PRODUCTS)
 
 Name = TypeVar("Name")
 

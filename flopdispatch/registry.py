@@ -166,6 +166,14 @@ class Registry:
         for overload in overloads:
             self._add(Rule(overload, family or self.name, nbytes=nbytes), override)
 
+    def adopt(self, known: Rule, formula: Callable[..., Cost], typed: bool | None = None) -> None:
+        """Take over a rule of another registry with another formula; what else it says stays.
+
+        Raises: RegistryError as `formula` does.
+        """
+        typed = known.typed if typed is None else typed
+        self._add(replace(known, formula=formula, typed=typed), override=False)
+
     def include(self, other: Registry) -> None:
         """Take over the rules of `other`: how families become one registry."""
         for rule in other._rules.values():

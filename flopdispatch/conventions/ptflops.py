@@ -216,10 +216,7 @@ def register(rules: Registry, formula: Formula, *names: str) -> None:
     """Another formula for these operators; all else stays as the default rule has it."""
     for name in names:
         for known in found(name):
-            rules.formula(
-                known.overload, family=known.family, nbytes=known.nbytes,
-                estimate=known.estimate, estimated_if=known.estimated_if,
-            )(formula)  # fmt: skip
+            rules.adopt(known, formula, typed=True)
 
 
 def found(name: str) -> list[Rule]:

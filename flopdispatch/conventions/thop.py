@@ -84,27 +84,13 @@ def registry() -> Registry:
         for overload in overloads(*names.split()):
             known = default_registry().rule(overload)
             assert known is not None
-            _register(rules, known, formula, typed=False)
+            rules.adopt(known, formula, typed=False)
     for known in default_registry():
         if known.overload in overloads(*SOFTMAX.split()):
-            _register(rules, known, translated(known.formula, softmax), typed=False)
+            rules.adopt(known, translated(known.formula, softmax), typed=False)
         elif known.family == "attention" and attends(known):
-            _register(rules, known, translated(known.formula, attention), typed=known.typed)
+            rules.adopt(known, translated(known.formula, attention))
     return rules.freeze()
-
-
-def _register(rules: Registry, known: Rule, formula: Callable[..., Cost], typed: bool) -> None:
-    """Another formula for a known overload; what else is known of it stays."""
-    rules.formula(
-        known.overload,
-        family=known.family,
-        estimate=known.estimate,
-        estimated_if=known.estimated_if,
-        typed=typed,
-        nbytes=known.nbytes,
-        layout=known.layout,
-        takes=known.takes,
-    )(formula)
 
 
 # Layers

@@ -62,16 +62,7 @@ def registry() -> Registry:
     own = {rule.overload for rule in rules if rule.keeps is None}
     for rule in default:
         if rule.family in PRODUCTS and rule.formula is not None and rule.overload not in own:
-            rules.formula(
-                rule.overload,
-                family=rule.family,
-                estimate=rule.estimate,
-                estimated_if=rule.estimated_if,
-                typed=rule.typed,
-                nbytes=rule.nbytes,
-                layout=rule.layout,
-                takes=rule.takes,
-            )(product(rule))
+            rules.adopt(rule, product(rule))
     own = {rule.overload for rule in rules if rule.keeps is None}
     for overload, family in {rule.overload: rule.family for rule in default}.items():
         if overload not in own:
