@@ -8,7 +8,8 @@ BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test check test-oldest agreement published equality opdb xla bench peers docs format clean
+.PHONY: demo test check test-oldest agreement published equality opdb xla meta bench peers docs format \
+	clean
 
 demo: $(VENV)/.zoo
 	$(BIN)/python -m flopdispatch
@@ -46,6 +47,10 @@ opdb: $(VENV)/.test
 xla: $(VENV)/.test
 	$(BIN)/python -m benchmarks.xla
 
+# Which published models are counted on meta, and with what assumed: a long run.
+meta: $(VENV)/.ultralytics
+	$(BIN)/python -W ignore -m benchmarks.meta --write
+
 # What counting costs, beside the peers that are installed: about ten minutes.
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.speed --write
@@ -63,8 +68,13 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 # Each stamp is one extra installed; an edit of the project file or the pins installs again.
-$(VENV)/.zoo $(VENV)/.test $(VENV)/.dev $(VENV)/.peers: $(VENV)/.%: pyproject.toml $(PINS) | $(BIN)/python
+$(VENV)/.zoo $(VENV)/.test $(VENV)/.dev $(VENV)/.peers $(VENV)/.meta: $(VENV)/.%: pyproject.toml $(PINS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(PINS) -e ".[$*]"
+	touch $@
+
+# ultralytics would bring a `thop` that overwrites the peer of this name.
+$(VENV)/.ultralytics: $(VENV)/.meta
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(PINS) --no-deps ultralytics
 	touch $@
 
 $(BIN)/python:
