@@ -27,7 +27,12 @@ from benchmarks.meta_entry import Entry
 from benchmarks.meta_page import HEADINGS, LINE, PAGE, line, page, summary
 from benchmarks.meta_run import Outcome, Run, outcome
 
-LISTS = ("meta_text", "meta_multimodal", "meta_vision", "meta_others")
+LISTS = (
+    "benchmarks.meta_text",
+    "benchmarks.meta_multimodal",
+    "benchmarks.meta_vision",
+    "benchmarks.meta_others",
+)
 
 CHUNK = 12  # entries a process
 LIMIT_SECONDS = 300  # for one entry, and for a process to begin
@@ -68,14 +73,14 @@ def main(arguments: list[str]) -> int:
 def all_entries() -> Iterator[tuple[Place, Entry]]:
     """The entries of the lists that are there, with their places."""
     for name in LISTS:
-        if find_spec(f"benchmarks.{name}"):
+        if find_spec(name):
             for i, entry in enumerate(entries(name)):
                 yield (name, i), entry
 
 
 def entries(name: str) -> tuple[Entry, ...]:
     """The entries of one list."""
-    found: tuple[Entry, ...] = import_module(f"benchmarks.{name}").ENTRIES
+    found: tuple[Entry, ...] = import_module(name).ENTRIES
     return found
 
 

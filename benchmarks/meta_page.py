@@ -182,7 +182,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
             for outcome in part
         ]
         headings = ("model", "parameters", "MACs", "forward", "with backward")
-        parts += [f"## {group[0].upper()}{group[1:]}", table(rows, headings, "lrrll")]
+        parts += [f"## {group}", table(rows, headings, "lrrll")]
         parts += [str(notes)] if notes.numbers else []
     return "\n\n".join(parts) + "\n"
 
