@@ -1,11 +1,14 @@
 """An operator-level FLOP counter for PyTorch: right, complete and unobtrusive."""
 
+from flopdispatch.assumptions import Assume, Assumption
+from flopdispatch.building import on_meta
 from flopdispatch.capture.module_calls import scope
 from flopdispatch.cost import Cost
 from flopdispatch.counter import FlopCounter, count
 from flopdispatch.errors import (
     ArgumentError,
     CounterStateError,
+    DataDependentError,
     FlopDispatchError,
     FormulaError,
     RegistryError,
@@ -19,8 +22,11 @@ from flopdispatch.spec import TensorSpec, spec
 
 __all__ = [
     "ArgumentError",
+    "Assume",
+    "Assumption",
     "Cost",
     "CounterStateError",
+    "DataDependentError",
     "FlopCounter",
     "FlopDispatchError",
     "FormulaError",
@@ -33,6 +39,7 @@ __all__ = [
     "UncountedOperatorWarning",
     "count",
     "default_registry",
+    "on_meta",
     "scope",
     "spec",
 ]

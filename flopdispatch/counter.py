@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from flopdispatch.assumptions import Assume
+from flopdispatch.capture.literals import literals
 from flopdispatch.capture.mode import RecordingMode
+from flopdispatch.capture.questions import Questions
 from flopdispatch.capture.recording import Recording, merged_modules
 from flopdispatch.capture.scopes import ScopeTracker
 from flopdispatch.capture.threads import Workers
@@ -22,7 +25,7 @@ from flopdispatch.errors import (
     UncountedOperatorError,
     UncountedOperatorWarning,
 )
-from flopdispatch.inputs import differentiable, inputs_on, on_stand_ins
+from flopdispatch.inputs import differentiable, inputs_on, on_stand_ins, tell_nobody
 from flopdispatch.profile import Profile, check_depth
 from flopdispatch.registry import Registry
 from flopdispatch.rules import name_of
@@ -40,6 +43,11 @@ class FlopCounter:
 
     On meta, a call like one that has run already is answered without running its kernel;
     `meta_cache=False` runs every kernel. Results are the same.
+
+    A program on meta that asks for values (`.item()`, `nonzero`, an `if`) fails as it does
+    without a counter. With `assume=Assume()` it gets the true answer where the values are known
+    without data, else what that says; such answers are in `profile.assumptions`, and under
+    `strict=True` raise DataDependentError.
 
     A counter counts its own thread. With `threads=True` it also counts the threads that are
     started in the block, by its own or by one of these, while the block is active.
@@ -66,8 +74,12 @@ class FlopCounter:
         convention: str | Registry | None = None,
         meta_cache: bool = True,
         threads: bool = False,
+        assume: Assume | None = None,
     ) -> None:
         check_depth(depth)
+        if assume is not None and not isinstance(assume, Assume):
+            raise ArgumentError(f"assume= takes an Assume or None, got {assume!r}")
+        self._questions = None if assume is None else Questions(assume, strict)
         self.meta_cache = meta_cache
         self.threads = threads
         self.display = display
@@ -80,7 +92,8 @@ class FlopCounter:
     def _start(self) -> None:
         self._recording = Recording()
         self._tracker = ScopeTracker(self._recording)
-        self._mode = RecordingMode(self._tracker, self.meta_cache)
+        self._mode = RecordingMode(self._tracker, self.meta_cache, self._questions)
+        self._watching = ExitStack()
         self._workers = Workers(self._tracker, self._mode)
         self._profile: Profile | None = None
 
@@ -92,6 +105,9 @@ class FlopCounter:
             )
         self._start()
         self._tracker.__enter__()
+        if self._questions is not None:
+            self._questions.tells(self._tracker)
+            self._watching.enter_context(literals(self._questions.literal))
         self._mode.__enter__()
         if self.threads:
             self._workers.__enter__()
@@ -108,6 +124,9 @@ class FlopCounter:
         if self.threads:
             self._workers.__exit__(kind, error, traceback)
         self._mode.__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
+        self._watching.close()
+        if self._questions is not None:
+            self._questions.forget()
         self._tracker.__exit__(kind, error, traceback)
         if kind is not None:
             return
@@ -221,6 +240,7 @@ def count(
     device: str | torch.device = "meta",
     strict: bool = False,
     convention: str | Registry | None = None,
+    assume: Assume | None = None,
     **kwargs: Any,
 ) -> Profile:
     """Count one run of a model, on meta tensors unless told otherwise: no memory, no data.
@@ -257,12 +277,15 @@ def count(
             "count() runs a model on stand-ins for its parameters, which a scripted one doesn't "
             "take: count the module that it was made of, or run it in a block of FlopCounter()"
         )
-    counter = FlopCounter(display=False, strict=strict, convention=convention)
+    if assume is None and place.type == "meta":
+        assume = Assume()
+    counter = FlopCounter(display=False, strict=strict, convention=convention, assume=assume)
+    tell = tell_nobody if counter._questions is None else counter._questions.known.stand_in
     with grad_mode(backward), untouched_random_state(place):
-        args = tuple(inputs_on(v, place, f"input {i}") for i, v in enumerate(inputs))
-        keywords = {name: inputs_on(v, place, f"{name}=") for name, v in kwargs.items()}
+        args = tuple(inputs_on(v, place, f"input {i}", tell) for i, v in enumerate(inputs))
+        keywords = {name: inputs_on(v, place, f"{name}=", tell) for name, v in kwargs.items()}
         if isinstance(model, nn.Module):
-            calling: AbstractContextManager[Any] = on_stand_ins(model, place)
+            calling: AbstractContextManager[Any] = on_stand_ins(model, place, tell)
         else:
             calling = nullcontext(lambda args, kwargs: model(*args, **kwargs))
         with calling as call, counter:

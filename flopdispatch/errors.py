@@ -5,6 +5,7 @@ FlopDispatchError
 ├── RegistryError            (ValueError)    a rule that can't be registered
 ├── CounterStateError        (RuntimeError)  a counter entered, paused or resumed at a wrong time
 ├── FormulaError             (RuntimeError)  a formula raised while a call was priced
+├── DataDependentError       (RuntimeError)  a value was asked for that isn't known on meta
 └── UncountedOperatorError   (RuntimeError)  strict=True and operators without a formula
 UncountedOperatorWarning     (UserWarning)   the same news, without strict
 """
@@ -28,6 +29,10 @@ class CounterStateError(FlopDispatchError, RuntimeError):
 
 class FormulaError(FlopDispatchError, RuntimeError):
     """A formula raised; the message names the operator and its argument specs."""
+
+
+class DataDependentError(FlopDispatchError, RuntimeError):
+    """A program asked for a value that depends on data; the message names its source line."""
 
 
 class UncountedOperatorError(FlopDispatchError, RuntimeError):

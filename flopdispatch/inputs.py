@@ -25,7 +25,17 @@ class Verbatim:
     value: Any
 
 
-def inputs_on(value: Any, device: torch.device, where: str = "input") -> Any:
+# Told of each stand-in without data, and of what it stands for.
+Told = Callable[[torch.Tensor, torch.Tensor], None]
+
+
+def tell_nobody(stand_in: torch.Tensor, real: torch.Tensor) -> None:
+    """What a stand-in stands for interests nobody."""
+
+
+def inputs_on(
+    value: Any, device: torch.device, where: str = "input", tell: Told = tell_nobody
+) -> Any:
     """A model's input with shapes and specs made into tensors on `device`.
 
     A tuple of integers is the shape of a float tensor; a TensorSpec says its dtype; a tensor
@@ -37,17 +47,20 @@ def inputs_on(value: Any, device: torch.device, where: str = "input") -> Any:
     if isinstance(value, Verbatim):
         return value.value
     if isinstance(value, torch.Tensor):
-        return tensor_on(value, device).requires_grad_(value.requires_grad)
+        stand_in = tensor_on(value, device).requires_grad_(value.requires_grad)
+        if stand_in.is_meta:
+            tell(stand_in, value)
+        return stand_in
     if isinstance(value, TensorSpec):
         return torch.zeros(value.shape, dtype=value.dtype, device=device)
     if is_shape(value):
         if min(value) < 0:
             raise ArgumentError(f"{where}: a shape has sizes >= 0, got {tuple(value)}")
-        return inputs_on(spec(*value), device)
+        return inputs_on(spec(*value), device, where, tell)
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return type(value)(inputs_on(v, device, f"{where}[{i}]") for i, v in enumerate(value))
+        return type(value)(inputs_on(v, device, f"{where}[{i}]", tell) for i, v in enumerate(value))
     if isinstance(value, dict):
-        return {k: inputs_on(v, device, f"{where}[{k!r}]") for k, v in value.items()}
+        return {k: inputs_on(v, device, f"{where}[{k!r}]", tell) for k, v in value.items()}
     return value
 
 
@@ -65,7 +78,9 @@ def tensor_on(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return torch.empty_like(tensor, device=device)
 
 
-def state_on(model: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
+def state_on(
+    model: nn.Module, device: torch.device, tell: Told = tell_nobody
+) -> dict[str, torch.Tensor]:
     """Stand-ins for a model's parameters and buffers on `device`, ties kept.
 
     Parameters on the same device share their data, with gradients of their own; buffers are
@@ -85,22 +100,28 @@ def state_on(model: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
             stand_ins[id(parameter)] = nn.Parameter(
                 tensor_on(parameter, device), requires_grad=parameter.requires_grad
             )
+            if stand_ins[id(parameter)].is_meta:
+                tell(stand_ins[id(parameter)], parameter)
         state[name] = stand_ins[id(parameter)]
     for name, buffer in slots(model, "_buffers"):
         if id(buffer) not in stand_ins:
             copy = tensor_on(buffer, device)
             stand_ins[id(buffer)] = copy if copy.is_meta else copy.clone()
+            if copy.is_meta:
+                tell(copy, buffer)
         state[name] = stand_ins[id(buffer)]
     return state
 
 
 @contextmanager
-def on_stand_ins(model: nn.Module, device: torch.device) -> Iterator[Callable[..., Any]]:
+def on_stand_ins(
+    model: nn.Module, device: torch.device, tell: Told = tell_nobody
+) -> Iterator[Callable[..., Any]]:
     """A function of (args, kwargs) that calls a model on stand-ins; then all is as it was.
 
     Raises: ArgumentError as `state_on` does.
     """
-    state = state_on(model, device)
+    state = state_on(model, device, tell)
     with attributes_kept(model):
         yield partial(functional_call, model, state, tie_weights=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from flopdispatch import codec
+from flopdispatch.assumptions import Assumption
 from flopdispatch.capture.recording import PHASES, ModuleRecord, Recording
 from flopdispatch.conventions import PRODUCTS, convention
 from flopdispatch.cost import Cost
@@ -82,7 +83,7 @@ class Profile:
     modules: tuple[ModuleRecord, ...]
     convention: str
     description: str
-    assumptions: tuple[str, ...] = ()
+    assumptions: tuple[Assumption, ...] = ()
 
     @classmethod
     def of(
@@ -103,7 +104,7 @@ class Profile:
             modules=tuple(modules),
             convention=registry.name,
             description=registry.description,
-            assumptions=tuple(recording.assumptions),
+            assumptions=recording.assumed(),
         )
 
     def reprice(self, by: str | Registry) -> Profile:
@@ -268,7 +269,7 @@ class Profile:
             "calls": [codec.encode_call(call) for call in self.calls],
             "prices": [codec.encode_price(price) for price in self.prices],
             "rows": [[row.scope, row.phase, row.call, row.times] for row in self.rows],
-            "assumptions": list(self.assumptions),
+            "assumptions": [asdict(assumption) for assumption in self.assumptions],
         }
 
     @classmethod
@@ -305,7 +306,7 @@ class Profile:
             ),
             convention=data["convention"],
             description=data["description"],
-            assumptions=tuple(data["assumptions"]),
+            assumptions=tuple(Assumption(**item) for item in data["assumptions"]),
         )
 
     def to_json(self, indent: int | None = None) -> str:

@@ -16,6 +16,7 @@ PACKAGE = Path(flopdispatch.__file__).parent
 # Each may import those before it (and its own kind), never those after it.
 ORDER = (
     "errors",
+    "assumptions",
     "units",
     "cost",
     "spec",
@@ -30,6 +31,7 @@ ORDER = (
     "codec",
     "profile",
     "inputs",
+    "building",
     "counter",
     "compat",
     "report",

@@ -10,8 +10,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from flopdispatch.capture.asked import answer, otherwise
 from flopdispatch.capture.calls import CALLS, DECOMPOSED, Call, forget_takers, remember
 from flopdispatch.capture.keys import careful_call, has_complex, plain_call, result_key
+from flopdispatch.capture.literals import as_they_were
 from flopdispatch.capture.meta import answer_for, answer_unseen
 from flopdispatch.capture.private import (
     SPARSE,
@@ -33,6 +35,7 @@ from flopdispatch.capture.private import (
     run_composite,
     without_dispatch,
 )
+from flopdispatch.capture.questions import Questions
 from flopdispatch.capture.recording import Bucket, Recording
 from flopdispatch.capture.scopes import Nowhere, ScopeTracker
 from flopdispatch.rules import DENSE, LAYOUTS, TAKERS, name_of, taken_from, taker
@@ -51,7 +54,8 @@ _run_composite = resolving(run_composite)
 class RecordingMode(TorchDispatchMode):
     """Adds each operator call to the bucket of the scope and phase it belongs to.
 
-    With `meta_cache`, calls on meta that are known are answered instead of run.
+    With `meta_cache`, calls on meta that are known are answered instead of run. `questions`
+    answers those for values on meta; without it a program fails there as it does without us.
     """
 
     supports_higher_order_operators = True
@@ -66,12 +70,15 @@ class RecordingMode(TorchDispatchMode):
         """Whether torch.compile may compile now: where torch needs it, to run the same program."""
         return higher_order_runs()
 
-    def __init__(self, tracker: ScopeTracker, meta_cache: bool) -> None:
+    def __init__(
+        self, tracker: ScopeTracker, meta_cache: bool, questions: Questions | None = None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.following = tracker
         self.recording: Recording | Nowhere = tracker.recording
         self.tracker: ScopeTracker | Nowhere = tracker
         self.meta_cache = meta_cache
+        self.questions = questions
         self.answers = False
 
     def pause(self) -> None:
@@ -103,6 +110,8 @@ class RecordingMode(TorchDispatchMode):
             out = call.answer(args, kwargs)
         else:
             out = call.run(*args, **kwargs) if kwargs else call.run(*args)
+        if self.questions is not None and call.role is not False:
+            self.questions.follow(call, args, kwargs or {}, out)
         tracker = self.tracker
         task = current_graph_task()
         bucket = tracker.bucket if task < 0 else tracker.backward_bucket(task)
@@ -138,34 +147,55 @@ class RecordingMode(TorchDispatchMode):
         takes = taker(func, (DENSE,) if plain else LAYOUTS)
         key = key if plain else careful_call(func, args, kwargs)
         on_meta = plain and takes is None and runs_as != "dynamic"
-        answer = taken = None
-        if takes is not None:
-            with without_dispatch():
-                taken = taken_from(takes, func, args, kwargs)
+        taken = None if takes is None else self._taken(takes, func, args, kwargs)
+        quick = None
         if on_meta and self.answers and not is_deterministic():
-            answer = answer_unseen(func, args, kwargs, key)
-        if answer is not None:
-            out = answer(args, kwargs)
+            quick = answer_unseen(func, args, kwargs, key)
+        if quick is not None:
+            out, asked = quick(args, kwargs), False
         else:
-            run = kernel_of(func, bool(kwargs)) if plain else func
-            run = resolving(run) if has_complex(key) else run
-            out = run(*args, **kwargs)
+            out, asked = self._run(func, args, kwargs, key, plain)
         result = result_key(out)
         # An object is known by its type only, and may decide what comes out; how many elements
         # of a dense tensor a sparse one stores is decided by their values.
         fixed = plain and runs_as != "dynamic" and getattr(out, "layout", None) not in SPARSE
         known = key if fixed else (key, result)
-        if takes is not None:  # never known by the key alone
-            known = (known, taken)
+        known = known if takes is None else (known, taken)  # never known by the key alone
         call = CALLS.get(known)
         if call is None:
             call = Call(func, key[2 : 2 + len(args)], key[3 + len(args) :], result, taken)
             call = self.recording.calls.get(call.key, call)
-            if on_meta and call.answer is None:
-                call.answer = answer or answer_for(func, args, kwargs, key, out)
-            remember(known, call)
+            if not asked:  # a question must be asked again
+                if on_meta and call.answer is None:
+                    call.answer = quick or answer_for(func, args, kwargs, key, out)
+                remember(known, call)
+        if self.questions is not None:
+            self.questions.follow(call, args, kwargs, out)
         self._first(self.tracker.present(), call)
         return out
+
+    def _run(self, func: Any, args: Any, kwargs: Any, key: Any, plain: bool) -> tuple[Any, bool]:
+        """What a call gives, and whether it was answered as a question instead of run."""
+        run = kernel_of(func, bool(kwargs)) if plain else func
+        run = resolving(run) if has_complex(key) else run
+        if self.questions is None:
+            return run(*args, **kwargs), False
+        found = answer(self.questions, func, args, kwargs)
+        if found is None:
+            try:
+                return run(*args, **kwargs), False
+            except (RuntimeError, TypeError):  # NotImplementedError too
+                found = otherwise(self.questions, func, args, kwargs)
+                if found is None:
+                    raise
+        return found.out, True
+
+    def _taken(self, takes: Any, func: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
+        """What a rule takes from the values of a call's arguments."""
+        with without_dispatch():
+            if self.questions is not None:
+                args, kwargs = self.questions.shown(args), self.questions.shown(kwargs)
+            return taken_from(takes, func, args, kwargs)
 
     def _run_bodies(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a higher-order operator as it runs without us, and what it calls with us."""
@@ -192,11 +222,12 @@ class RecordingMode(TorchDispatchMode):
             )
         if any(isinstance(value, _GIVEN) for value in given):
             run = own_kernel(func, args, kwargs)
-            with self:
+            with self, as_they_were():
                 out = run(*args, **kwargs)
         else:
             inside, named = tree_map(counted, (args, kwargs))
-            out = func(*inside, **named)
+            with as_they_were():
+                out = func(*inside, **named)
         call = Call(func, key[2 : 2 + len(args)], key[3 + len(args) :], result_key(out))
         self._first(self.tracker.present(), call)
         return out

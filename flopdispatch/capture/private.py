@@ -6,6 +6,7 @@ backward operators belong to the block instead of to a module.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -247,6 +248,23 @@ def compiled_runs() -> bool:
             return True
         frame = frame.f_back  # type: ignore[assignment]
     return False
+
+
+_TORCH = os.path.dirname(torch.__file__) + os.sep
+_OWN = os.path.dirname(os.path.dirname(__file__)) + os.sep
+
+
+def source_line() -> str:
+    """The line of the program that is running, outside of torch and of this package."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith((_TORCH, _OWN, "<frozen")):
+            roots = [root for root in sys.path if root and name.startswith(root + os.sep)]
+            longest = max(roots, key=len, default="")
+            return f"{name[len(longest) :].lstrip(os.sep)}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""
 
 
 def sequence_number(node: Any) -> int:

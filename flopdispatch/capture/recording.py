@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from flopdispatch.assumptions import Assumption
 from flopdispatch.capture.calls import Call
 from flopdispatch.capture.keys import Key
 
@@ -59,7 +60,7 @@ class Recording:
     buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict)
     calls: dict[Key, Call] = field(default_factory=dict)
     members: set[Call] = field(default_factory=set)
-    assumptions: list[str] = field(default_factory=list)
+    assumptions: dict[Assumption, int] = field(default_factory=dict)
     first: dict[int, list[Call]] = field(default_factory=dict)
     alike: dict[Key, list[Call]] = field(default_factory=dict)
 
@@ -80,14 +81,21 @@ class Recording:
                 for call, times in list(bucket.items()):
                     known = whole.calls.setdefault(call.key, call)
                     target[known] = target.get(known, 0) + times
-            for text in list(part.assumptions):
-                whole.assume(text)
+            for assumption, times in list(part.assumptions.items()):
+                whole.assume(assumption, times)
         return whole
 
-    def assume(self, text: str) -> None:
-        """List an assumption once."""
-        if text not in self.assumptions:
-            self.assumptions.append(text)
+    def assume(self, assumption: str | Assumption, times: int = 1) -> None:
+        """List an assumption: as text once, an operator's with the number of times."""
+        if isinstance(assumption, str):
+            assumption = Assumption(assumption)
+        before = self.assumptions.get(assumption, 0) if assumption.operator else 0
+        self.assumptions[assumption] = before + times
+
+    def assumed(self) -> tuple[Assumption, ...]:
+        """All assumptions, in the order in which they were made."""
+        found = self.assumptions.items()
+        return tuple([replace(assumption, times=times) for assumption, times in found])
 
     def clear(self) -> None:
         """Forget all."""

@@ -18,6 +18,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from flopdispatch.assumptions import Assumption
 from flopdispatch.capture.calls import Call
 from flopdispatch.capture.keys import Key
 from flopdispatch.capture.module_calls import follow, unfollow
@@ -85,7 +86,7 @@ class Nowhere:
     def add(self, bucket: Bucket, call: Call) -> None:
         """Forget it."""
 
-    def assume(self, text: str) -> None:
+    def assume(self, assumption: str | Assumption, times: int = 1) -> None:
         """Likewise."""
 
 

@@ -53,7 +53,7 @@ class Workers:
         def counted() -> Any:
             first, first_mode = self.counted[0]
             tracker = ScopeTracker(Recording(), first.tree.shared)
-            mode = RecordingMode(tracker, first_mode.meta_cache)
+            mode = RecordingMode(tracker, first_mode.meta_cache, first_mode.questions)
             with self.lock:
                 if self.closed:
                     return run()

@@ -1,0 +1,212 @@
+"""Steps: calls on known values, written down and run on the CPU when one asks for their results.
+
+What a storage holds from one write to the next is a Value: one of the results of a Step. A step
+keeps the values that it was given and never changes one (an in-place operator runs on a copy), so
+it can run at any later time, or never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+
+from flopdispatch.capture.private import unwatched, without_dispatch
+
+_CPU = torch.device("cpu")
+
+# Steps that may wait for each other in a row; more are run, so that a loop keeps no chain of them.
+MAX_WAITING = 256
+
+
+class Layout(NamedTuple):
+    """Where a tensor's elements lie in its storage."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+    dtype: torch.dtype
+
+
+def layout_of(tensor: torch.Tensor) -> Layout:
+    """The layout of a dense tensor."""
+    return Layout(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype)
+
+
+class Value:
+    """What a storage holds: result number `slot` of a step."""
+
+    __slots__ = ("slot", "step")
+
+    def __init__(self, step: Step, slot: int) -> None:
+        self.step = step
+        self.slot = slot
+
+    def tensor(self, layout: Layout) -> torch.Tensor | None:
+        """These elements of it on the CPU; None if the step can't run there. Don't write to it."""
+        run_for(self.step)
+        storage = self.step.results[self.slot] if self.step.results else None
+        return None if storage is None else laid_in(storage, layout)
+
+
+class Part(NamedTuple):
+    """A tensor among a step's arguments."""
+
+    value: Value
+    layout: Layout
+
+
+class Step:
+    """One call, for which `run` makes the storages of its results; see `new` and `written`.
+
+    `assumed` are the assumptions that its results rest on. `results` is None until it ran, and
+    empty if it can't.
+    """
+
+    __slots__ = ("assumed", "call", "depth", "dtype", "results", "waiting")
+
+    def __init__(
+        self, call: Callable[[], list[Any]], inputs: Iterable[Value], assumed: frozenset[str]
+    ) -> None:
+        steps: list[Step] = [value.step for value in inputs]
+        self.waiting: list[Step] = [step for step in steps if step.results is None]
+        self.depth: int = 1 + max([step.depth for step in self.waiting], default=0)
+        self.call: Callable[[], list[Any]] | None = call
+        self.assumed: frozenset[str] = assumed.union(*[step.assumed for step in steps])
+        self.results: list[Any] | None = None
+        self.dtype = torch.get_default_dtype()
+        if self.depth > MAX_WAITING:
+            run_for(self)
+
+    def run(self) -> None:
+        """Run it; all that it waits for has run."""
+        before = torch.get_default_dtype()
+        try:
+            if self.dtype is not before:
+                torch.set_default_dtype(self.dtype)
+            with torch.inference_mode(False), torch.no_grad(), without_dispatch(), unwatched():
+                self.results = self.call() if self.call is not None else []
+        except Exception:  # no kernel on the CPU, or arguments that no kernel takes
+            self.results = []
+        finally:
+            if self.dtype is not before:
+                torch.set_default_dtype(before)
+        self.call, self.waiting, self.depth = None, [], 0
+
+
+def run_for(step: Step) -> None:
+    """Run a step and all that it waits for."""
+    stack = [step]
+    while stack:
+        last = stack[-1]
+        waiting = [step for step in last.waiting if step.results is None]
+        if last.results is None and not waiting:
+            last.run()
+        if last.results is not None:
+            stack.pop()
+        else:
+            stack.extend(waiting)
+
+
+def given(tensor: torch.Tensor, layout: Layout) -> Value:
+    """The value of a tensor that has data, and that nobody writes to meanwhile."""
+    return Value(Step(lambda: [laid_out(tensor, layout)], (), frozenset()), 0)
+
+
+def blank(nbytes: int) -> Value:
+    """The value of a storage about to be overwritten."""
+    return Value(
+        Step(lambda: [torch.zeros(nbytes, dtype=torch.uint8).untyped_storage()], (), frozenset()), 0
+    )
+
+
+def new(
+    run: Callable[..., Any], args: Any, kwargs: Any, layouts: list[Layout], assumed: Any = ()
+) -> list[Value]:
+    """The values of the tensors that a call makes, which lie as `layouts` say.
+
+    Tensors among the arguments are Parts.
+    """
+
+    def call() -> list[Any]:
+        out = run(*_real(args, {}), **_real(kwargs, {}))
+        found = [out] if isinstance(out, torch.Tensor) else list(tensors_in(out))
+        assert len(found) == len(layouts)
+        return [laid_out(tensor, layout) for tensor, layout in zip(found, layouts)]
+
+    step = Step(call, values_in((args, kwargs)), frozenset(assumed))
+    return [Value(step, slot) for slot in range(len(layouts))]
+
+
+def written(run: Callable[..., Any], args: Any, kwargs: Any, old: list[Value]) -> list[Value]:
+    """The values of storages after a call that writes to them, in the order of `old`."""
+
+    def call() -> list[Any]:
+        copies = {id(value): _storage(value).clone() for value in old}
+        run(*_real(args, copies), **_real(kwargs, copies))
+        return [copies[id(value)] for value in old]
+
+    step = Step(call, [*old, *values_in((args, kwargs))], frozenset())
+    return [Value(step, slot) for slot in range(len(old))]
+
+
+def tensors_in(value: Any) -> Iterable[torch.Tensor]:
+    """All tensors in lists, tuples and dicts."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_in(item)
+
+
+def values_in(value: Any) -> Iterable[Value]:
+    """The values of all Parts in lists, tuples and dicts."""
+    if type(value) is Part:
+        yield value.value
+    elif type(value) in (list, tuple):
+        for item in value:
+            yield from values_in(item)
+    elif type(value) is dict:
+        for item in value.values():
+            yield from values_in(item)
+
+
+def _real(value: Any, copies: dict[int, Any]) -> Any:
+    """Arguments with Parts made into tensors, those in `copies` of these, and devices the CPU."""
+    kind = type(value)
+    if kind is Part:
+        storage = copies.get(id(value.value))
+        return laid_in(_storage(value.value) if storage is None else storage, value.layout)
+    if kind is list or kind is tuple:
+        return kind([_real(item, copies) for item in value])
+    if kind is dict:
+        return {name: _real(item, copies) for name, item in value.items()}
+    return _CPU if kind is torch.device else value
+
+
+def _storage(value: Value) -> Any:
+    results = value.step.results
+    if not results:
+        raise ValueError("a value that it needs can't be had")
+    return results[value.slot]
+
+
+def laid_in(storage: Any, layout: Layout) -> torch.Tensor:
+    """The tensor on the CPU that lies so in a storage."""
+    empty = torch.empty(0, dtype=layout.dtype)
+    return empty.set_(storage, layout.offset, layout.shape, layout.stride)
+
+
+def laid_out(tensor: torch.Tensor, layout: Layout) -> Any:
+    """A storage with a tensor's elements as a layout says.
+
+    Raises: ValueError if the tensor isn't of its shape or dtype.
+    """
+    if tuple(tensor.shape) != layout.shape or tensor.dtype is not layout.dtype:
+        raise ValueError(f"expected {layout}, got {tensor.shape} of {tensor.dtype}")
+    laid = torch.empty_strided(layout.shape, layout.stride, dtype=layout.dtype)
+    return laid.copy_(tensor).untyped_storage()
