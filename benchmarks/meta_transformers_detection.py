@@ -13,7 +13,6 @@ from benchmarks.meta_transformers_vision import SWIN_LARGE
 # The usual size of an image of COCO, its shorter side resized to 800 pixels.
 SIZE = (800, 1066)
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
-RESNET = {"backbone_config": {"model_type": "resnet", "out_features": STAGES}}
 
 
 def detection(
@@ -45,23 +44,21 @@ def described(name: str, kind: str, sizes: dict[str, Any], size: int, length: in
     )
 
 
+# The backbones of DETR and those like it are timm's, as published, without their weights: of
+# transformers' own ResNet no layer would train.
 ENTRIES: tuple[Entry, ...] = (
-    detection("detr-resnet-50", "DetrForObjectDetection", RESNET | {"num_labels": 91}),
-    detection("detr-resnet-50-panoptic", "DetrForSegmentation", RESNET | {"num_labels": 250}),
-    detection("conditional-detr-resnet-50", "ConditionalDetrForObjectDetection",
-              RESNET | {"num_labels": 91}),
-    detection("deformable-detr", "DeformableDetrForObjectDetection", {
-        "backbone_config": {"model_type": "resnet", "out_features": STAGES[1:]},
+    detection("detr-resnet-50", "DetrForObjectDetection", {"num_labels": 91}),
+    detection("detr-resnet-50-panoptic", "DetrForSegmentation", {"num_labels": 250}),
+    detection("conditional-detr-resnet-50", "ConditionalDetrForObjectDetection", {
         "num_labels": 91,
     }),
+    detection("deformable-detr", "DeformableDetrForObjectDetection", {"num_labels": 91}),
     detection("deformable-detr-with-box-refine-two-stage", "DeformableDetrForObjectDetection", {
-        "backbone_config": {"model_type": "resnet", "out_features": STAGES[1:]},
         "num_labels": 91, "with_box_refine": True, "two_stage": True,
     }),
     detection("table-transformer-detection", "TableTransformerForObjectDetection", {
-        "backbone_config": {"model_type": "resnet", "depths": [2, 2, 2, 2],
-                            "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic",
-                            "out_features": STAGES},
+        "backbone_config": {"model_type": "timm_backbone", "backbone": "resnet18",
+                            "out_indices": [1, 2, 3, 4]},
         "num_queries": 15, "num_labels": 2,
     }),
     detection("rtdetr_r50vd", "RTDetrForObjectDetection", {"num_labels": 80}, size=(640, 640)),
@@ -88,7 +85,7 @@ ENTRIES: tuple[Entry, ...] = (
     }, lambda: {"pixel_values": (2, 3, 512, 512)}),
     detection("maskformer-swin-large-ade", "MaskFormerForInstanceSegmentation", {
         "backbone_config": SWIN_LARGE | {"out_features": STAGES},
-        "decoder_config": {"model_type": "detr"} | RESNET, "num_labels": 150,
+        "decoder_config": {"model_type": "detr"}, "num_labels": 150,
     }, size=(640, 640)),
     detection("mask2former-swin-large-coco-instance", "Mask2FormerForUniversalSegmentation", {
         "backbone_config": SWIN_LARGE | {"out_features": STAGES}, "num_queries": 200,
