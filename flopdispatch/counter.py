@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from importlib import import_module
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from flopdispatch.errors import (
     UncountedOperatorError,
     UncountedOperatorWarning,
 )
-from flopdispatch.inputs import differentiable, inputs_on, on_stand_ins, tell_nobody
+from flopdispatch.inputs import differentiable, inputs_on, is_here, on_stand_ins, tell_nobody
 from flopdispatch.profile import Profile, check_depth
 from flopdispatch.registry import Registry
 from flopdispatch.rules import name_of
@@ -252,10 +253,17 @@ def count(
     changed.
 
     `backward=True` also runs the backward, from the output's `loss` if it has one, else
-    from all of its tensors that require gradients. `device` is where the model runs.
-    `strict` and `convention` are as for FlopCounter.
+    from all of its tensors that require gradients. `device` is where the model runs: on one that
+    this machine doesn't have ("cuda" without a GPU) its operators are those of that device, on
+    tensors without data, forward only. `strict` and `convention` are as for FlopCounter.
 
-    Raises: ArgumentError for arguments that can't be used; UncountedOperatorError under
+    Real tensors among the inputs, up to a million elements each, and the buffers and parameters
+    of a real model are values that are known where there are no data: a program that asks for
+    what follows from them gets the true answer. `assume` is what to assume of all others; each
+    use is in `profile.assumptions`, or under `strict` raises DataDependentError.
+
+    Raises: ArgumentError for arguments that can't be used; DataDependentError where the model
+    asks for values that aren't known and nothing is assumed of; UncountedOperatorError under
     `strict`; what the model raises comes through as it is.
 
     Example: `count(torchvision.models.resnet50(), (1, 3, 224, 224)).macs`
@@ -277,11 +285,19 @@ def count(
             "count() runs a model on stand-ins for its parameters, which a scripted one doesn't "
             "take: count the module that it was made of, or run it in a block of FlopCounter()"
         )
-    if assume is None and place.type == "meta":
+    here = is_here(place)
+    fake = not here and place.type != "meta"
+    if fake and backward:
+        raise ArgumentError(
+            f"backward=True takes a device that this machine has, and it has no {place}: autograd "
+            "runs a thread for it. Count the backward with device='meta', which is the default"
+        )
+    if assume is None and not here:
         assume = Assume()
     counter = FlopCounter(display=False, strict=strict, convention=convention, assume=assume)
     tell = tell_nobody if counter._questions is None else counter._questions.known.stand_in
-    with grad_mode(backward), untouched_random_state(place):
+    faking = fake_tensors() if fake else nullcontext()
+    with faking, grad_mode(backward), untouched_random_state(place):
         args = tuple(inputs_on(v, place, f"input {i}", tell) for i, v in enumerate(inputs))
         keywords = {name: inputs_on(v, place, f"{name}=", tell) for name, v in kwargs.items()}
         if isinstance(model, nn.Module):
@@ -323,4 +339,10 @@ def grad_mode(backward: bool) -> AbstractContextManager[Any]:
 
 def untouched_random_state(device: torch.device) -> AbstractContextManager[Any]:
     """Leave the random state as it was; models on meta draw from the CPU's, to drop layers."""
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+    return torch.random.fork_rng([device] if device.type == "cuda" and is_here(device) else [])
+
+
+def fake_tensors() -> AbstractContextManager[Any]:
+    """Let tensors be made on devices that this machine doesn't have, without data."""
+    fake = import_module("torch._subclasses.fake_tensor")  # it imports SymPy
+    return fake.FakeTensorMode(allow_non_fake_inputs=True)  # type: ignore[no-any-return]

@@ -39,8 +39,8 @@ def inputs_on(
     """A model's input with shapes and specs made into tensors on `device`.
 
     A tuple of integers is the shape of a float tensor; a TensorSpec says its dtype; a tensor
-    is taken to the device (to meta without its data), with a gradient of its own if it
-    requires one. Lists, tuples and dicts are searched; everything else is passed on as it is.
+    is taken to the device (to one that isn't here without its data), with a gradient of its own
+    if it requires one. Lists, tuples and dicts are searched; everything else is passed on as it is.
 
     Raises: ArgumentError for a negative size.
     """
@@ -48,7 +48,7 @@ def inputs_on(
         return value.value
     if isinstance(value, torch.Tensor):
         stand_in = tensor_on(value, device).requires_grad_(value.requires_grad)
-        if stand_in.is_meta:
+        if not is_here(device):
             tell(stand_in, value)
         return stand_in
     if isinstance(value, TensorSpec):
@@ -69,9 +69,17 @@ def is_shape(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and all(type(size) is int for size in value)
 
 
+def is_here(device: torch.device) -> bool:
+    """Whether this machine has a device, so that tensors there hold data; it has no meta."""
+    if device.type in ("cpu", "meta"):
+        return device.type == "cpu"
+    module = getattr(torch, device.type, None)
+    return bool(getattr(module, "is_available", bool)())
+
+
 def tensor_on(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the same metadata on `device`; on meta it holds no data."""
-    if device.type != "meta":
+    """A tensor of the same metadata on `device`, without data if that isn't here."""
+    if is_here(device):
         return tensor.detach().to(device)
     if tensor.layout is torch.strided:
         return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
@@ -88,6 +96,7 @@ def state_on(
 
     Raises: ArgumentError if a parameter is still uninitialized.
     """
+    here = is_here(device)
     stand_ins: dict[int, torch.Tensor] = {}
     state: dict[str, torch.Tensor] = {}
     for name, parameter in slots(model, "_parameters"):
@@ -100,14 +109,14 @@ def state_on(
             stand_ins[id(parameter)] = nn.Parameter(
                 tensor_on(parameter, device), requires_grad=parameter.requires_grad
             )
-            if stand_ins[id(parameter)].is_meta:
+            if not here:
                 tell(stand_ins[id(parameter)], parameter)
         state[name] = stand_ins[id(parameter)]
     for name, buffer in slots(model, "_buffers"):
         if id(buffer) not in stand_ins:
             copy = tensor_on(buffer, device)
-            stand_ins[id(buffer)] = copy if copy.is_meta else copy.clone()
-            if copy.is_meta:
+            stand_ins[id(buffer)] = copy.clone() if here else copy
+            if not here:
                 tell(copy, buffer)
         state[name] = stand_ins[id(buffer)]
     return state

@@ -114,12 +114,20 @@ def taker(overload: Any, layouts: tuple[str, ...] = LAYOUTS) -> Taker | None:
     return None
 
 
-def taken_from(takes: Taker, overload: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
-    """What is taken from the real arguments of a call; None where nothing can be."""
+def taken_from(
+    takes: Taker, overload: Any, args: Any, kwargs: Any, shown: Callable[[Any], Any] | None = None
+) -> tuple[int, ...] | None:
+    """What is taken from the real arguments of a call; None where nothing can be.
+
+    `shown` gives the values that are known of an argument without data.
+    """
     names, defaults = signature(overload)
     values = dict(zip(names, defaults)) | dict(zip(names, args)) | kwargs
     try:
-        return tuple(map(int, takes(**{name: values.get(name) for name in parameters(takes)})))
+        asked = {name: values.get(name) for name in parameters(takes)}
+        if shown is not None:
+            asked = {name: shown(value) for name, value in asked.items()}
+        return tuple(map(int, takes(**asked)))
     except Exception:  # no data, or none that may be read now
         return None
 

@@ -208,7 +208,7 @@ def report(program: Any, move: Move) -> dict[str, Any]:
     return {
         "rows": sorted(rows),
         "calls": calls,
-        "assumptions": list(inner.profile.assumptions),
+        "assumptions": [told.text for told in inner.profile.assumptions],
         "optimizer": 0 if step is None else step.flops,
         "threads": len(threads),
     }

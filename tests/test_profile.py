@@ -13,7 +13,15 @@ import pytest
 import torch
 from torch import nn
 
-from flopdispatch import ArgumentError, Cost, Profile, ScopeNode, TensorSpec, default_registry
+from flopdispatch import (
+    ArgumentError,
+    Assumption,
+    Cost,
+    Profile,
+    ScopeNode,
+    TensorSpec,
+    default_registry,
+)
 from flopdispatch.capture.recording import ModuleRecord
 from flopdispatch.profile import FORMAT, Row, walk
 from flopdispatch.registry import Registry
@@ -58,7 +66,7 @@ def by_hand() -> Profile:
         ModuleRecord("A.idle", "Linear", ((3, 7),), 0),
         ModuleRecord("B", "Other", ((0, 10), (4, 1)), 1),
     )
-    return Profile(calls, prices, rows, modules, "mine", "as I like it", ("a guess",))
+    return Profile(calls, prices, rows, modules, "mine", "as I like it", (Assumption("a guess"),))
 
 
 def test_the_total_is_price_times_calls() -> None:
@@ -172,7 +180,7 @@ def test_the_same_recording_has_another_price_by_other_rules() -> None:
     assert other.uncounted == {SIN: 5, ADD: 4}
     assert (other.convention, other.description) == ("mms", "a product is one MAC")
     assert other.rows == profile.rows
-    assert other.assumptions == ("a guess",)
+    assert other.assumptions == (Assumption("a guess"),)
     assert profile.macs == 40
 
 

@@ -121,17 +121,14 @@ def _unique(q: Questions, overload: Any, args: Any, kwargs: Any) -> Answer:
     if tensor.numel() > LIMIT:
         raise q.refuse(overload, tensor, "")
     number = q.share(overload, "nonzero", tensor, n)
-    ranks = torch.arange(n, dtype=tensor.dtype) % max(number, 1)
-    if "consecutive" in name:
-        ranks = ranks.sort().values
-    if dim is None:
-        supposed = ranks.reshape(tensor.shape)
-    else:
-        supposed = ranks.reshape(
-            [-1 if at == dim % tensor.dim() else 1 for at in range(tensor.dim())]
-        )
-        supposed = supposed.expand(tensor.shape)
     with without_dispatch():
+        ranks = torch.arange(n, dtype=tensor.dtype) % max(number, 1)
+        if "consecutive" in name:
+            ranks = ranks.sort().values
+        if dim is None:
+            supposed = ranks.reshape(tensor.shape)
+        else:
+            supposed = ranks.expand(tensor.movedim(dim, -1).shape).movedim(-1, dim)
         out = overload(supposed, *more, **kwargs)
     q.use(overload, f"{number} of {n} values are distinct")
     return Answer(tuple([empty_like(one, tensor) for one in out]))

@@ -133,7 +133,7 @@ class Known:
         if real.numel() > LIMIT or not is_plain(tensor):
             return
         if has_data(real):
-            self.entries[_key(tensor)] = Entry(None, real.detach())
+            self.entries[_key(tensor)] = Entry(None, real)
         elif real in KEPT:
             self.entries[_key(tensor)] = Entry(None, KEPT[real])
 

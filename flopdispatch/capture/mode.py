@@ -192,10 +192,9 @@ class RecordingMode(TorchDispatchMode):
 
     def _taken(self, takes: Any, func: Any, args: Any, kwargs: Any) -> tuple[int, ...] | None:
         """What a rule takes from the values of a call's arguments."""
+        shown = None if self.questions is None else self.questions.shown
         with without_dispatch():
-            if self.questions is not None:
-                args, kwargs = self.questions.shown(args), self.questions.shown(kwargs)
-            return taken_from(takes, func, args, kwargs)
+            return taken_from(takes, func, args, kwargs, shown)
 
     def _run_bodies(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a higher-order operator as it runs without us, and what it calls with us."""

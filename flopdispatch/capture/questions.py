@@ -166,7 +166,8 @@ class Questions:
         real = self.known.tensor(mask)
         if real is not None:
             self.use_all(overload, mask)
-            return int(real.count_nonzero())
+            with without_dispatch():
+                return int(real.count_nonzero())
         number, n = self.share(overload, "nonzero", mask), mask.numel()
         text = chosen_text(number, n)
         if mask.dtype is torch.bool and covers(mask) and n <= LIMIT:

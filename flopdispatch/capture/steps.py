@@ -197,8 +197,9 @@ def _storage(value: Value) -> Any:
 
 def laid_in(storage: Any, layout: Layout) -> torch.Tensor:
     """The tensor on the CPU that lies so in a storage."""
-    empty = torch.empty(0, dtype=layout.dtype)
-    return empty.set_(storage, layout.offset, layout.shape, layout.stride)
+    with without_dispatch():
+        empty = torch.empty(0, dtype=layout.dtype)
+        return empty.set_(storage, layout.offset, layout.shape, layout.stride)
 
 
 def laid_out(tensor: torch.Tensor, layout: Layout) -> Any:

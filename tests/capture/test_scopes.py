@@ -441,7 +441,7 @@ def test_notes_do_not_grow_without_end_and_a_lost_one_is_owned_up_to(
         old.backward()
     profile = counter.profile
     assert macs_by_scope(profile) == {"Linear": 301 * ONE, "": 2 * ONE}
-    assert profile.assumptions == (
+    assert tuple(map(str, profile.assumptions)) == (
         "the backward of a graph made before the last 8 module calls is counted in the block, "
         "not in its modules",
     )
