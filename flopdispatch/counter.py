@@ -26,7 +26,15 @@ from flopdispatch.errors import (
     UncountedOperatorError,
     UncountedOperatorWarning,
 )
-from flopdispatch.inputs import differentiable, inputs_on, is_here, on_stand_ins, tell_nobody
+from flopdispatch.inputs import (
+    differentiable,
+    inputs_on,
+    is_here,
+    model_to_run,
+    on_stand_ins,
+    tell_nobody,
+    why_not_without_data,
+)
 from flopdispatch.profile import Profile, check_depth
 from flopdispatch.registry import Registry
 from flopdispatch.rules import name_of
@@ -268,23 +276,13 @@ def count(
 
     Example: `count(torchvision.models.resnet50(), (1, 3, 224, 224)).macs`
     """
-    if not callable(model):
-        raise ArgumentError(
-            f"count() takes a module or a function as its model, got {type(model).__name__}"
-        )
     try:
         place = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ArgumentError(
             f"device= takes 'meta', 'cpu', 'cuda' or a torch.device, got {device!r}"
         ) from error
-    if isinstance(model, nn.DataParallel):  # it copies the model to each GPU, without stand-ins
-        model = model.module
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ArgumentError(
-            "count() runs a model on stand-ins for its parameters, which a scripted one doesn't "
-            "take: count the module that it was made of, or run it in a block of FlopCounter()"
-        )
+    model = model_to_run(model)
     here = is_here(place)
     fake = not here and place.type != "meta"
     if fake and backward:
@@ -307,10 +305,29 @@ def count(
         with calling as call, counter:
             if not isinstance(model, nn.Module):
                 counter._tracker.count_as_forward()
-            output = call(args, keywords)
+            output = _refusing(call, model, place)(args, keywords)
             if backward:
                 run_backward(output)
     return counter.profile
+
+
+def _refusing(call: Callable[..., Any], model: Any, place: torch.device) -> Callable[..., Any]:
+    """A call that says which weights are why its operators can't run without data."""
+
+    def refusing(args: Any, kwargs: Any) -> Any:
+        try:
+            return call(args, kwargs)
+        except NotImplementedError as error:
+            reason = why_not_without_data(model) if isinstance(model, nn.Module) else ""
+            if reason and not is_here(place):
+                raise ArgumentError(
+                    f"count() can't run {type(model).__name__} on {place}, without data: {reason}, "
+                    "and its operators have no kernels there. Count it with device='cpu' and real "
+                    "inputs"
+                ) from error
+            raise
+
+    return refusing
 
 
 def run_backward(output: Any) -> None:

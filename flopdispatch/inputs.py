@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from flopdispatch.capture.private import is_wrapper
 from flopdispatch.errors import ArgumentError
 from flopdispatch.spec import TensorSpec, spec
 
@@ -69,6 +71,37 @@ def is_shape(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and all(type(size) is int for size in value)
 
 
+def model_to_run(model: Any) -> Any:
+    """What to run for a model that was given to be counted: the one inside of a DataParallel.
+
+    Raises: ArgumentError for what can't run on stand-ins for its parameters.
+    """
+    if not callable(model):
+        raise ArgumentError(
+            f"count() takes a module or a function as its model, got {type(model).__name__}"
+        )
+    if isinstance(model, nn.DataParallel):  # it copies the model to each GPU, without stand-ins
+        return model.module
+    kind = ""
+    if isinstance(model, torch.jit.ScriptModule):
+        kind = "a scripted one"
+    elif isinstance(model, nn.Module) and _is_sharded(model):
+        kind = "one whose parameters FSDP shards and gathers"
+    if kind:
+        raise ArgumentError(
+            f"count() runs a model on stand-ins for its parameters, which {kind} doesn't take: "
+            "count the module that it was made of, or run it in a block of FlopCounter()"
+        )
+    return model
+
+
+def _is_sharded(model: nn.Module) -> bool:
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    names = ("FSDPModule", "FullyShardedDataParallel")
+    kinds = tuple([getattr(fsdp, name) for name in names if hasattr(fsdp, name)])
+    return bool(kinds) and any(isinstance(module, kinds) for module in model.modules())
+
+
 def is_here(device: torch.device) -> bool:
     """Whether this machine has a device, so that tensors there hold data; it has no meta."""
     if device.type in ("cpu", "meta"):
@@ -81,9 +114,24 @@ def tensor_on(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A tensor of the same metadata on `device`, without data if that isn't here."""
     if is_here(device):
         return tensor.detach().to(device)
-    if tensor.layout is torch.strided:
+    if is_wrapper(type(tensor)):
+        return _wrapper_on(tensor, device)
+    if tensor.layout is torch.strided and not tensor.is_quantized:
         return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
     return torch.empty_like(tensor, device=device)
+
+
+def _wrapper_on(tensor: Any, device: torch.device) -> torch.Tensor:
+    """A tensor made of others (a DTensor, quantized weights), made of theirs on `device`."""
+    names, context = tensor.__tensor_flatten__()
+    inside = {name: getattr(tensor, name) for name in names}
+    parts = {
+        name: tensor_on(part, device) if isinstance(part, torch.Tensor) else part
+        for name, part in inside.items()
+    }
+    size, stride = tensor.shape, tensor.stride()
+    made: torch.Tensor = type(tensor).__tensor_unflatten__(parts, context, size, stride)
+    return made.detach()
 
 
 def state_on(
@@ -133,6 +181,21 @@ def on_stand_ins(
     state = state_on(model, device, tell)
     with attributes_kept(model):
         yield partial(functional_call, model, state, tie_weights=False)
+
+
+def why_not_without_data(model: nn.Module) -> str:
+    """What of a model can't stand on a device without data; empty if nothing can be seen."""
+    for path, module in model.named_modules():
+        held = {**vars(module), **module._parameters, **module._buffers}
+        for name, value in held.items():
+            where = f"{path}.{name}" if path else name
+            if isinstance(value, torch.ScriptObject):
+                return f"{where} holds packed weights"
+            if isinstance(value, torch.Tensor) and value.is_quantized:
+                return f"{where} is quantized"
+            if isinstance(value, torch.Tensor) and value.layout is not torch.strided:
+                return f"{where} is {value.layout}"
+    return ""
 
 
 _HOLDERS = frozenset({dict, list, OrderedDict})
