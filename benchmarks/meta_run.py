@@ -7,12 +7,10 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -68,7 +66,7 @@ def outcome(entry: Entry) -> Outcome:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about initial weights, of which there are none
         try:
-            model = on_meta(entry.build)
+            model = flopdispatch.on_meta(entry.build)
             params = sum(parameter.numel() for parameter in model.parameters())
             forward = counted(entry, model, backward=False)
         except Exception as error:
@@ -76,16 +74,6 @@ def outcome(entry: Entry) -> Outcome:
         if entry.trains:
             backward = forward if model is None else with_backward(entry, model)
     return Outcome(entry.name, entry.group, params, forward, backward, time.perf_counter() - begin)
-
-
-def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
-    """A model on meta."""
-    builder = getattr(flopdispatch, "on_meta", None)
-    if builder is None:
-        with torch.device("meta"):
-            return build()
-    built: nn.Module = builder(build)
-    return built
 
 
 def with_backward(entry: Entry, model: nn.Module) -> Run:
@@ -107,8 +95,7 @@ def assumed(profile: Profile) -> tuple[tuple[str, int], ...]:
     """What a count assumed: each text once, with how often, in the order of the run."""
     texts: Counter[str] = Counter()
     for assumption in profile.assumptions:
-        found: Any = assumption
-        texts[getattr(found, "text", str(found))] += getattr(found, "times", 1)
+        texts[assumption.text] += assumption.times
     return tuple(texts.items())
 
 
