@@ -15,14 +15,20 @@ from torch import nn
 
 from benchmarks import zoo
 from benchmarks.meta_entry import Entry, Inputs
-from flopdispatch import spec
+from flopdispatch import Assume, spec
 
 TIMM_MODELS = 200
 
 # Whose constructors know no backbone's weights.
 NO_BACKBONE = ("optical_flow", "video")
 
-# Two objects of an image of 300 pixels and more: where they are, what they are, and of people
+# How many images a detector is trained with: batch norms refuse one where its map is one pixel.
+TRAIN_BATCH = 2
+
+# The width and the height of a found box, to which its mask or its joints' maps are resized.
+SIDE = 56
+
+# Two objects of each image of 300 pixels and more: where they are, what they are, and of people
 # the joints, all of them visible.
 BOXES = ((20.0, 30.0, 150.0, 220.0), (120.0, 80.0, 280.0, 260.0))
 LABELS = (1, 1)  # of a person: the only class that the keypoint detector has
@@ -71,13 +77,18 @@ def photos(name: str) -> Inputs:
 
 def photos_with_objects(name: str) -> Inputs:
     """A detector that learns takes what is in the images too."""
-    shape = photo(name)
-    objects: dict[str, Any] = {"boxes": torch.tensor(BOXES), "labels": torch.tensor(LABELS)}
+    images = [photo(name) for _ in range(TRAIN_BATCH)]
+    return (images, [objects(name) for _ in images]), {}
+
+
+def objects(name: str) -> dict[str, Any]:
+    """What is in an image, as far as a detector learns it."""
+    found: dict[str, Any] = {"boxes": torch.tensor(BOXES), "labels": torch.tensor(LABELS)}
     if name.startswith("maskrcnn"):
-        objects["masks"] = spec(len(BOXES), *shape[1:], dtype=torch.uint8)
+        found["masks"] = spec(len(BOXES), *photo(name)[1:], dtype=torch.uint8)
     if name.startswith("keypointrcnn"):
-        objects["keypoints"] = torch.tensor([joints(box) for box in BOXES])
-    return ([shape], [objects]), {}
+        found["keypoints"] = torch.tensor([joints(box) for box in BOXES])
+    return found
 
 
 def joints(box: tuple[float, ...]) -> list[tuple[float, float, float]]:
@@ -99,8 +110,10 @@ def detectors() -> Iterator[Entry]:
     group, kind = "torchvision: detection", "detection"
     for name in torchvision_models(kind):
         build = partial(torchvision_model, name, kind)
+        pastes = name.startswith(("maskrcnn", "keypointrcnn"))
+        options = {"assume": Assume(number=SIDE)} if pastes else {}
         # In eval mode it has no loss, and its boxes are chosen: it is trained in training mode.
-        yield Entry(name, group, build, partial(photos, name), trains=False)
+        yield Entry(name, group, build, partial(photos, name), trains=False, options=options)
         build = partial(torchvision_model, name, kind, training=True)
         yield Entry(f"{name} (training)", group, build, partial(photos_with_objects, name))
 
