@@ -22,7 +22,7 @@ class Call:
     from (args, kwargs) without running it. `taken` is what was taken from its tensors' values.
     """
 
-    __slots__ = ("__weakref__", "_call", "_pattern", "answer", "key", "overload", "role", "run")
+    __slots__ = ("__weakref__", "_call", "_pattern", "answer", "key", "overload", "run", "watch")
 
     def __init__(
         self, overload: Any, args: Key, kwargs: Key, result: Key, taken: Key = None
@@ -34,7 +34,7 @@ class Call:
         self.answer: Callable[[Any, Any], Any] | None = None
         self._call: OpCall | None = None
         self._pattern: Key = None
-        self.role: Any = None  # what becomes of known values in it: see known.py
+        self.watch: Any = None  # when known values are concerned: see known.py
 
     @property
     def call(self) -> OpCall:

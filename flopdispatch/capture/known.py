@@ -8,6 +8,7 @@ makes the whole storage unknown. Nothing is computed until a program asks (see q
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -30,6 +31,8 @@ from flopdispatch.capture.steps import (
     written,
 )
 from flopdispatch.traffic import is_view
+
+_WITH_STORAGE = (torch.Tensor, torch.nn.Parameter)
 
 LIMIT = 1 << 20  # elements; of larger tensors nothing is known
 FIRST_SWEEP = 1 << 10  # storages known before those that are gone are looked for
@@ -71,11 +74,9 @@ class Role(NamedTuple):
     guessed: bool
 
 
-class Entry(NamedTuple):
-    """A known storage, as long as it is there; or what it stands for: a real or a kept tensor."""
-
-    storage: Any
-    value: Value | torch.Tensor | Part
+# A known storage, as long as it is there, and its value; or None, and the real or the kept tensor
+# that it stands for.
+Entry = tuple[Any, Any]
 
 
 class _UnknownError(Exception):
@@ -98,11 +99,12 @@ class Known:
         entry = self.entries.get(_key(tensor))
         if entry is None:
             return snapshot(tensor)
-        if isinstance(entry.value, Value):
-            return entry.value
-        (value,) = new(torch.clone, (entry.value,), {}, [layout_of(tensor)])
-        self.bind(tensor, value)
-        return value
+        storage, value = entry
+        if storage is None:
+            inputs = [value.value] if type(value) is Part else []
+            (value,) = new(torch.clone, (value,), {}, inputs, [layout_of(tensor)])
+            self.bind(tensor, value)
+        return value  # type: ignore[no-any-return]
 
     def tensor(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """A tensor's values on the CPU, None if they aren't known; not to be written to."""
@@ -118,24 +120,24 @@ class Known:
         """A tensor's storage holds this from now on."""
         if len(self.entries) >= self.sweep_at:
             self._sweep()
-        known = self.entries.get(_key(tensor))
-        storage = StorageWeakRef(tensor.untyped_storage()) if known is None else known.storage
-        self.entries[_key(tensor)] = Entry(storage, value)
+        storage = tensor.untyped_storage()
+        known = self.entries.get(storage._cdata)
+        reference = StorageWeakRef(storage) if known is None or known[0] is None else known[0]
+        self.entries[storage._cdata] = reference, value
 
     def _sweep(self) -> None:
-        for key, entry in list(self.entries.items()):
-            if entry.storage is not None and entry.storage.expired():
+        for key, (storage, _) in list(self.entries.items()):
+            if storage is not None and storage.expired():
                 self.entries.pop(key, None)
         self.sweep_at = max(FIRST_SWEEP, 2 * len(self.entries))
 
     def stand_in(self, tensor: torch.Tensor, real: torch.Tensor) -> None:
         """A tensor that owns its storage stands for another; both stay, the latter as it is."""
-        if real.numel() > LIMIT or not is_plain(tensor):
-            return
-        if has_data(real):
-            self.entries[_key(tensor)] = Entry(None, real)
-        elif real in KEPT:
-            self.entries[_key(tensor)] = Entry(None, KEPT[real])
+        if type(tensor) in _WITH_STORAGE or is_fake(type(tensor)):
+            if has_data(real):
+                self.entries[_key(tensor)] = None, real
+            elif len(KEPT) and real in KEPT:
+                self.entries[_key(tensor)] = None, KEPT[real]
 
     def keep(self, tensor: torch.Tensor) -> None:
         """Know of this tensor what is known now in all counters to come, as long as it lives."""
@@ -143,21 +145,15 @@ class Known:
         if value is not None:
             KEPT[tensor] = Part(value, layout_of(tensor))
 
-    def forget(self, tensor: torch.Tensor) -> None:
-        """A tensor's storage holds what isn't known."""
-        self.entries.pop(_key(tensor), None)
-
     # Of a call
 
     def follow(self, call: Call, args: Any, kwargs: Any, out: Any) -> None:
         """Know what a call that has just run made or wrote."""
-        role = call.role
+        role = role_of(call.overload)
         if role is None:
-            role = call.role = role_of(call.overload) or False
-        if role is False:
             return
         if not role.writes:
-            if role.replayed and (role.name in FRESH or self._may_be_known(args)):
+            if role.replayed:
                 self._make(call.overload, role, args, kwargs, out)
             return
         targets = _written(role, args, kwargs)
@@ -166,24 +162,19 @@ class Known:
         ):
             self._write(call.overload, role, args, kwargs, targets)
 
-    def _may_be_known(self, args: Any) -> bool:
-        """Whether the first tensor among the arguments, if any, is known: most calls end here."""
-        for value in args:
-            if isinstance(value, torch.Tensor):
-                return has_data(value) or _key(value) in self.entries
-        return True
-
     def _make(self, run: Any, role: Role, args: Any, kwargs: Any, out: Any) -> None:
+        if role.name in FRESH:
+            args = (_alike(args[0]), *args[1:])
+        inputs: list[Value] = []
+        try:
+            parts = self.parts(args, inputs), self.parts(kwargs, inputs)
+        except _UnknownError:
+            return
         made = list(tensors_in(out))
         if not made or not all(map(self._is_new, made)):
             return
-        if role.name in FRESH:
-            args = (_alike(args[0]), *args[1:])
-        try:
-            parts = self.parts(args), self.parts(kwargs)
-        except _UnknownError:
-            return
-        for tensor, value in zip(made, new(run, *parts, [layout_of(one) for one in made])):
+        layouts = [layout_of(tensor) for tensor in made]
+        for tensor, value in zip(made, new(run, *parts, inputs, layouts)):
             self.bind(tensor, value)
 
     def _is_new(self, tensor: torch.Tensor) -> bool:
@@ -196,40 +187,46 @@ class Known:
     ) -> None:
         if role.name in OVERWRITE and covers(targets[0]) and targets[0].numel() <= LIMIT:
             self.bind(targets[0], blank(targets[0].untyped_storage().nbytes()))
+        inputs: list[Value] = []
         try:
             if not role.replayed:
                 raise _UnknownError
-            parts = self.parts(args), self.parts(kwargs)
+            parts = self.parts(args, inputs), self.parts(kwargs, inputs)
             old = {_key(tensor): (tensor, self._owned(tensor)) for tensor in targets}
         except _UnknownError:
             for tensor in targets:
-                self.forget(tensor)
+                self.entries.pop(_key(tensor), None)
             return
-        values = written(run, *parts, [value for _, value in old.values()])
+        values = written(run, *parts, inputs, [value for _, value in old.values()])
         for (tensor, _), value in zip(old.values(), values):
             self.bind(tensor, value)
 
     def _owned(self, tensor: torch.Tensor) -> Value:
+        """The value of a tensor without data.
+
+        Raises: _UnknownError if it isn't known.
+        """
         value = self.value(tensor) if _key(tensor) in self.entries else None
         if value is None:
             raise _UnknownError
         return value
 
-    def parts(self, value: Any) -> Any:
-        """Arguments with tensors as Parts.
+    def parts(self, value: Any, inputs: list[Value]) -> Any:
+        """Arguments with tensors as Parts, whose values are added to `inputs`.
 
         Raises: _UnknownError if the values of one of these aren't known.
         """
         kind = type(value)
+        if kind is tuple or kind is list:
+            return kind([self.parts(item, inputs) for item in value])
         if isinstance(value, torch.Tensor):
             known = self.value(value)
             if known is None:
                 raise _UnknownError
+            inputs.append(known)
             return Part(known, layout_of(value))
-        if kind is list or kind is tuple:
-            return kind([self.parts(item) for item in value])
         if kind is dict:
-            return {name: self.parts(item) for name, item in value.items()}
+            return {name: self.parts(item, inputs) for name, item in value.items()}
         return value
 
 
@@ -246,11 +243,49 @@ def role_of(overload: Any) -> Role | None:
         if (argument.alias_info is not None and argument.alias_info.is_write)
         or (name in BATCH_NORMS and argument.name in _STATISTICS)
     )
-    lost = name in EMPTY or torch.Tag.nondeterministic_seeded in overload.tags
+    lost = (
+        name in EMPTY or name in BATCH_NORMS or torch.Tag.nondeterministic_seeded in overload.tags
+    )
     guessed = name in GUESSED and overload.namespace == "aten"
     if lost and not writes and not guessed:
         return None
     return Role(name, writes, not lost, guessed)
+
+
+def watch_of(call: Call) -> Any:
+    """When to `follow` a call: where the storage of the argument at this place is known.
+
+    -1 stands for always, False for never. This is asked once for each distinct call; of most
+    calls of a model no more is seen than that one argument's values aren't known.
+    """
+    role = role_of(call.overload)
+    if role is None:
+        return False
+    _, args, kwargs, result, _ = call.key
+    given, made = list(_tensor_keys((args, kwargs))), list(_tensor_keys(result))
+    if any(key[3].type != "meta" for key in (*given, *made)):
+        return -1  # fake tensors, or the CPU's too
+    if role.writes:
+        (place, _), *more = role.writes
+        plain = place < len(args) and _is_tensor_key(args[place])
+        return place if plain and not more and role.name not in OVERWRITE else -1
+    looked_at = made if role.guessed or role.name in FRESH else (*given, *made)
+    if not made or any(key[0].numel() > LIMIT for key in looked_at):
+        return False
+    first = args[0] if args else None
+    return 0 if _is_tensor_key(first) and not role.guessed and role.name not in FRESH else -1
+
+
+def _is_tensor_key(key: Any) -> bool:
+    return type(key) is tuple and len(key) >= 4 and type(key[0]) is torch.Size
+
+
+def _tensor_keys(key: Any) -> Iterator[Any]:
+    if _is_tensor_key(key):
+        yield key
+    elif type(key) is tuple:
+        for item in key:
+            yield from _tensor_keys(item)
 
 
 def has_data(tensor: torch.Tensor) -> bool:
@@ -260,8 +295,7 @@ def has_data(tensor: torch.Tensor) -> bool:
 
 def is_plain(tensor: torch.Tensor) -> bool:
     """Whether a tensor is its storage's elements in strided layout and no more."""
-    kind = type(tensor)
-    if kind is not torch.Tensor and kind is not torch.nn.Parameter and not is_fake(kind):
+    if type(tensor) not in _WITH_STORAGE and not is_fake(type(tensor)):
         return False
     return tensor.layout is torch.strided and not (
         tensor.is_conj() or tensor.is_neg() or tensor.is_quantized
@@ -290,7 +324,7 @@ def snapshot(tensor: torch.Tensor) -> Value | None:
     storage = torch.UntypedStorage(size * tensor.itemsize)
     with without_dispatch(), torch.no_grad():
         laid_in(storage, layout).copy_(tensor)
-    return Value(Step(lambda: [storage], (), frozenset()), 0)
+    return Value(Step(lambda: [storage]), 0)
 
 
 def _alike(tensor: torch.Tensor) -> Part:

@@ -26,6 +26,7 @@ Listener = Callable[[torch.Tensor, torch.Tensor], None]
 
 _listeners: dict[int, tuple[Listener, ...]] = {}
 _patching = threading.Lock()
+_functions: dict[Any, Any] = {}  # by what they are around
 _originals: list[tuple[Any, str, Any, Any]] = []  # where, name, original, what is there now
 
 _thread = threading.get_ident
@@ -57,8 +58,10 @@ def _install() -> None:
     # torch looks these functions up by identity, once: before they are others.
     getattr(_device, "_device_constructors", tuple)()
     for where, name, around in _WATCHED:
-        own = vars(where).get(name)
-        now = around(getattr(where, name))
+        own, original = vars(where).get(name), getattr(where, name)
+        if original not in _functions:
+            _functions[original] = around(original)
+        now = _functions[original]
         _originals.append((where, name, own, now))
         setattr(where, name, now)
 

@@ -79,6 +79,7 @@ class RecordingMode(TorchDispatchMode):
         self.tracker: ScopeTracker | Nowhere = tracker
         self.meta_cache = meta_cache
         self.questions = questions
+        self.known = None if questions is None else questions.known.entries
         self.answers = False
 
     def pause(self) -> None:
@@ -110,8 +111,13 @@ class RecordingMode(TorchDispatchMode):
             out = call.answer(args, kwargs)
         else:
             out = call.run(*args, **kwargs) if kwargs else call.run(*args)
-        if self.questions is not None and call.role is not False:
-            self.questions.follow(call, args, kwargs or {}, out)
+        if self.known is not None:
+            place = call.watch
+            if place is None or (
+                place is not False
+                and (place < 0 or args[place].untyped_storage()._cdata in self.known)
+            ):
+                self.questions.follow(call, args, kwargs or {}, out)  # type: ignore[union-attr]
         tracker = self.tracker
         task = current_graph_task()
         bucket = tracker.bucket if task < 0 else tracker.backward_bucket(task)

@@ -13,7 +13,16 @@ import torch
 from flopdispatch.assumptions import Assume, Assumption
 from flopdispatch.capture.calls import Call
 from flopdispatch.capture.guesses import assumed_value, guess
-from flopdispatch.capture.known import LIMIT, Known, covers, has_data, is_plain, snapshot
+from flopdispatch.capture.known import (
+    LIMIT,
+    Known,
+    covers,
+    has_data,
+    is_plain,
+    role_of,
+    snapshot,
+    watch_of,
+)
 from flopdispatch.capture.private import source_line, without_dispatch
 from flopdispatch.capture.scopes import ScopeTracker
 from flopdispatch.capture.steps import Step, Value, given, layout_of, tensors_in
@@ -48,13 +57,17 @@ class Questions:
 
     def forget(self) -> None:
         """Know nothing more: keep no tensor's values."""
-        self.known = Known()
+        self.known.entries.clear()
 
     def follow(self, call: Call, args: Any, kwargs: Any, out: Any) -> None:
         """Know what a call that has run made, or what it is assumed to have made."""
+        if call.watch is None:
+            call.watch = watch_of(call)
+        if call.watch is False:
+            return
         self.known.follow(call, args, kwargs, out)
-        role = call.role
-        if role and role.guessed:
+        role = role_of(call.overload)
+        if role is not None and role.guessed:
             assume = self.assume.at(self.scope()) if self.assume.scopes else self.assume
             guess(self.known, assume, call.overload, role, args, kwargs, out)
 

@@ -20,6 +20,9 @@ _CPU = torch.device("cpu")
 MAX_WAITING = 256
 
 
+NONE: frozenset[str] = frozenset()
+
+
 class Layout(NamedTuple):
     """Where a tensor's elements lie in its storage."""
 
@@ -67,13 +70,22 @@ class Step:
     __slots__ = ("assumed", "call", "depth", "dtype", "results", "waiting")
 
     def __init__(
-        self, call: Callable[[], list[Any]], inputs: Iterable[Value], assumed: frozenset[str]
+        self,
+        call: Callable[[], list[Any]],
+        inputs: Iterable[Value] = (),
+        assumed: frozenset[str] = NONE,
     ) -> None:
-        steps: list[Step] = [value.step for value in inputs]
-        self.waiting: list[Step] = [step for step in steps if step.results is None]
-        self.depth: int = 1 + max([step.depth for step in self.waiting], default=0)
+        self.waiting: list[Step] = []
+        self.depth = 0
+        self.assumed = assumed
+        for value in inputs:
+            step = value.step
+            if step.results is None:
+                self.waiting.append(step)
+                self.depth = max(self.depth, step.depth + 1)
+            if step.assumed:
+                self.assumed |= step.assumed
         self.call: Callable[[], list[Any]] | None = call
-        self.assumed: frozenset[str] = assumed.union(*[step.assumed for step in steps])
         self.results: list[Any] | None = None
         self.dtype = torch.get_default_dtype()
         if self.depth > MAX_WAITING:
@@ -111,22 +123,20 @@ def run_for(step: Step) -> None:
 
 def given(tensor: torch.Tensor, layout: Layout) -> Value:
     """The value of a tensor that has data, and that nobody writes to meanwhile."""
-    return Value(Step(lambda: [laid_out(tensor, layout)], (), frozenset()), 0)
+    return Value(Step(lambda: [laid_out(tensor, layout)]), 0)
 
 
 def blank(nbytes: int) -> Value:
     """The value of a storage about to be overwritten."""
-    return Value(
-        Step(lambda: [torch.zeros(nbytes, dtype=torch.uint8).untyped_storage()], (), frozenset()), 0
-    )
+    return Value(Step(lambda: [torch.zeros(nbytes, dtype=torch.uint8).untyped_storage()]), 0)
 
 
 def new(
-    run: Callable[..., Any], args: Any, kwargs: Any, layouts: list[Layout], assumed: Any = ()
+    run: Callable[..., Any], args: Any, kwargs: Any, inputs: list[Value], layouts: list[Layout]
 ) -> list[Value]:
     """The values of the tensors that a call makes, which lie as `layouts` say.
 
-    Tensors among the arguments are Parts.
+    Tensors among the arguments are Parts, of the values `inputs`.
     """
 
     def call() -> list[Any]:
@@ -135,11 +145,13 @@ def new(
         assert len(found) == len(layouts)
         return [laid_out(tensor, layout) for tensor, layout in zip(found, layouts)]
 
-    step = Step(call, values_in((args, kwargs)), frozenset(assumed))
+    step = Step(call, inputs)
     return [Value(step, slot) for slot in range(len(layouts))]
 
 
-def written(run: Callable[..., Any], args: Any, kwargs: Any, old: list[Value]) -> list[Value]:
+def written(
+    run: Callable[..., Any], args: Any, kwargs: Any, inputs: list[Value], old: list[Value]
+) -> list[Value]:
     """The values of storages after a call that writes to them, in the order of `old`."""
 
     def call() -> list[Any]:
@@ -147,7 +159,7 @@ def written(run: Callable[..., Any], args: Any, kwargs: Any, old: list[Value]) -
         run(*_real(args, copies), **_real(kwargs, copies))
         return [copies[id(value)] for value in old]
 
-    step = Step(call, [*old, *values_in((args, kwargs))], frozenset())
+    step = Step(call, inputs)
     return [Value(step, slot) for slot in range(len(old))]
 
 
@@ -161,18 +173,6 @@ def tensors_in(value: Any) -> Iterable[torch.Tensor]:
     elif isinstance(value, dict):
         for item in value.values():
             yield from tensors_in(item)
-
-
-def values_in(value: Any) -> Iterable[Value]:
-    """The values of all Parts in lists, tuples and dicts."""
-    if type(value) is Part:
-        yield value.value
-    elif type(value) in (list, tuple):
-        for item in value:
-            yield from values_in(item)
-    elif type(value) is dict:
-        for item in value.values():
-            yield from values_in(item)
 
 
 def _real(value: Any, copies: dict[int, Any]) -> Any:
