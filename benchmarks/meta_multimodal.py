@@ -154,12 +154,13 @@ SEEING = (
     }, lambda: {"input_ids": prompt(200092, 144), "pixel_values": (1, 3, 336, 336),
                 "use_cache": False}),
     seeing("Llama-3.2-11B-Vision", "MllamaForConditionalGeneration", {}, cross_attended),
+    # Its images have values, for those that are all zeros are taken for padding.
     seeing("Idefics3-8B-Llama3", "Idefics3ForConditionalGeneration", {
         "vision_config": SO400M | {"image_size": 364},
         "text_config": LLAMA_3_8B | {"vocab_size": 128259, "pad_token_id": 128002},
         "image_token_id": 128257,
-    }, lambda: {"input_ids": prompt(128257, 169), "pixel_values": (1, 1, 3, 364, 364),
-                "use_cache": False}),
+    }, lambda: {"input_ids": prompt(128257, 169),
+                "pixel_values": torch.ones(1, 1, 3, 364, 364), "use_cache": False}),
     seeing("InternVL3-8B-hf", "InternVLForConditionalGeneration", {
         "vision_config": {"attention_bias": True},
         "text_config": {"model_type": "qwen2", "vocab_size": 151674, "hidden_size": 3584,
