@@ -112,3 +112,7 @@ def _check_share(name: str, share: Any) -> None:
             f"{name} takes a fraction from 0.0 to 1.0, a number >= 0 or a function of n, "
             f"got {share!r}"
         )
+
+
+# Known values only: every other question is refused.
+NOTHING = Assume(nonzero=None, nms=None, condition=None, even=False)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from flopdispatch.assumptions import Assume
+from flopdispatch.assumptions import NOTHING
 from flopdispatch.capture.known import Known, has_data
 from flopdispatch.capture.literals import literals
 from flopdispatch.capture.mode import RecordingMode
@@ -24,9 +24,6 @@ from flopdispatch.inputs import slots
 from flopdispatch.units import some
 
 Model = TypeVar("Model", bound=nn.Module)
-
-# While a model is built nothing is assumed: it would be another model.
-NOTHING = Assume(nonzero=None, nms=None, condition=None, even=False)
 
 
 def on_meta(build: Callable[..., Model], *args: Any, **kwargs: Any) -> Model:
@@ -55,7 +52,7 @@ def on_meta(build: Callable[..., Model], *args: Any, **kwargs: Any) -> Model:
 
 
 def _built(build: Callable[..., Model], args: Any, kwargs: Any, warn: bool) -> Model:
-    questions = Questions(NOTHING, strict=False)
+    questions = Questions(NOTHING, strict=False)  # what is assumed would make another model
     left = {}
     with literals(questions.literal), RecordingMode(ScopeTracker(Recording()), True, questions):
         model = build(*args, **kwargs)

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from flopdispatch.assumptions import NOTHING
 from flopdispatch.counter import count
-from flopdispatch.errors import FlopDispatchError
+from flopdispatch.errors import DataDependentError, FlopDispatchError
 from flopdispatch.inputs import Verbatim, is_shape
 from flopdispatch.profile import Profile
 from flopdispatch.registry import Registry
@@ -28,8 +29,8 @@ def profiled(
 
     A tuple of integers goes to the model as it is, unless `shapes` says that it is a shape.
 
-    It runs on meta. A model that asks for values of data runs on its own device instead, on the
-    inputs as they are. Either way its parameters and buffers are stand-ins.
+    It runs on meta, and nothing is assumed. A model that asks for values of data runs on its own
+    device instead, on the inputs as they are. Either way its parameters and buffers are stand-ins.
 
     Raises: what the model raises on its own device; ArgumentError as `count` does.
     """
@@ -42,9 +43,10 @@ def profiled(
             for module in model.modules():
                 module.training = False
         try:
-            return count(model, *given, convention=convention, **named)
-        except FlopDispatchError:
-            raise
+            return count(model, *given, convention=convention, assume=NOTHING, **named)
+        except FlopDispatchError as error:
+            if place.type == "meta" or not isinstance(error, DataDependentError):
+                raise
         except Exception:
             if place.type == "meta":
                 raise
