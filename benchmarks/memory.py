@@ -13,6 +13,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from tabulate import tabulate
 
 from benchmarks.language import LLAMA_3, gpt2, llama, tokens
 from benchmarks.zoo import rows
-from flopdispatch import count
+from flopdispatch import count, on_meta
 from flopdispatch.units import exact, si
+
+TRANSFORMERS = "Llama-3.1-405B of transformers"
 
 # What is counted: the name of its row in the table of papers, None where it has none.
 CASES = {
@@ -29,6 +32,7 @@ CASES = {
     ("Llama-3 8B", 512): "Llama-3-8B fwd",
     ("Llama-3 70B", 512): None,
     ("Llama-3 405B", 512): "Llama-3.1-405B fwd",
+    (TRANSFORMERS, 512): "Llama-3.1-405B fwd",
 }
 HEADERS = ("model", "tokens", "parameters", "as float32", "comparable FLOPs", "in the table",
            "seconds", "peak RSS", "before it was built")  # fmt: skip
@@ -56,11 +60,18 @@ def main() -> int:
 
 def measure(name: str, length: int) -> tuple[int, int, float, int, int]:
     """Parameters, FLOPs, seconds, and the peak memory in bytes before and after."""
+    if name == TRANSFORMERS:
+        causal = import_module("benchmarks.meta_transformers_causal")
+        (build,) = [entry.build for entry in causal.CAUSAL if name.startswith(entry.name)]
+        import_module("transformers.models.llama.modeling_llama")
     before = peak_rss()
     begin = time.perf_counter()
-    family, _, size = name.partition(" ")
-    model = gpt2() if family == "GPT-2" else llama(LLAMA_3[size])
-    profile = count(model, tokens(length))
+    if name == TRANSFORMERS:
+        profile = count(on_meta(build), tokens(length), use_cache=False)
+    else:
+        family, _, size = name.partition(" ")
+        model = gpt2() if family == "GPT-2" else llama(LLAMA_3[size])
+        profile = count(model, tokens(length))
     seconds = time.perf_counter() - begin
     return profile.params, profile.comparable_flops, seconds, before, peak_rss()
 
