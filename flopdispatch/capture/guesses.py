@@ -31,7 +31,7 @@ def guess(
     result = results[slot]
     if has_data(result) or result.numel() > LIMIT or not covers(result):
         return
-    if known.value(result) is not None:
+    if known.part(result) is not None:
         return
     if name in TRUTHS:
         if assume.condition is not None:

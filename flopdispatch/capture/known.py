@@ -24,7 +24,7 @@ from flopdispatch.capture.steps import (
     Step,
     Value,
     blank,
-    laid_in,
+    given,
     layout_of,
     new,
     tensors_in,
@@ -46,7 +46,10 @@ EMPTY = frozenset({
 # Of these the target's own values say nothing, if they write all of its storage.
 OVERWRITE = frozenset({"zero_", "fill_", "copy_"})
 # These write to running statistics, and their schemas don't say so.
-BATCH_NORMS = frozenset({"native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"})
+BATCH_NORMS = frozenset({
+    "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm", "batch_norm_update_stats",
+    "batch_norm_gather_stats", "batch_norm_gather_stats_with_counts",
+})  # fmt: skip
 _STATISTICS = ("running_mean", "running_var")
 
 # Which of its results are positions that an operator chose; the dimension is its argument `dim`.
@@ -74,8 +77,8 @@ class Role(NamedTuple):
     guessed: bool
 
 
-# A known storage, as long as it is there, and its value; or None, and the real or the kept tensor
-# that it stands for.
+# A known storage, as long as it is there, and its value; or a stand-in's storage, and the real or
+# the kept tensor that it stands for.
 Entry = tuple[Any, Any]
 
 
@@ -92,29 +95,30 @@ class Known:
 
     # Of one tensor
 
-    def value(self, tensor: torch.Tensor) -> Value | None:
-        """The value of a tensor's storage, None if it isn't known."""
+    def part(self, tensor: torch.Tensor) -> Part | None:
+        """A tensor's elements, None if they aren't known."""
         if not is_plain(tensor) or tensor.numel() > LIMIT:
             return None
         entry = self.entries.get(_key(tensor))
         if entry is None:
             return snapshot(tensor)
-        storage, value = entry
-        if storage is None:
-            inputs = [value.value] if type(value) is Part else []
-            (value,) = new(torch.clone, (value,), {}, inputs, [layout_of(tensor)])
+        value = entry[1]
+        if type(value) is not Value:
+            value = _stood_for(value)
+            if value is None:
+                return None
             self.bind(tensor, value)
-        return value  # type: ignore[no-any-return]
+        return Part(value, layout_of(tensor))
 
     def tensor(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """A tensor's values on the CPU, None if they aren't known; not to be written to."""
-        value = self.value(tensor)
-        return None if value is None else value.tensor(layout_of(tensor))
+        part = self.part(tensor)
+        return None if part is None else part.value.tensor(part.layout)
 
     def assumed(self, tensor: torch.Tensor) -> frozenset[str]:
         """The assumptions that a tensor's values rest on."""
-        value = self.value(tensor)
-        return frozenset() if value is None else value.step.assumed
+        part = self.part(tensor)
+        return frozenset() if part is None else part.value.step.assumed
 
     def bind(self, tensor: torch.Tensor, value: Value) -> None:
         """A tensor's storage holds this from now on."""
@@ -122,28 +126,33 @@ class Known:
             self._sweep()
         storage = tensor.untyped_storage()
         known = self.entries.get(storage._cdata)
-        reference = StorageWeakRef(storage) if known is None or known[0] is None else known[0]
+        reference = None if known is None else known[0]
+        if type(reference) is not StorageWeakRef:
+            reference = StorageWeakRef(storage)
         self.entries[storage._cdata] = reference, value
 
     def _sweep(self) -> None:
         for key, (storage, _) in list(self.entries.items()):
-            if storage is not None and storage.expired():
+            if type(storage) is StorageWeakRef and storage.expired():
                 self.entries.pop(key, None)
         self.sweep_at = max(FIRST_SWEEP, 2 * len(self.entries))
 
     def stand_in(self, tensor: torch.Tensor, real: torch.Tensor) -> None:
-        """A tensor that owns its storage stands for another; both stay, the latter as it is."""
+        """A tensor that owns its storage stands for another of its layout, which stays as it is."""
         if type(tensor) in _WITH_STORAGE or is_fake(type(tensor)):
+            storage = tensor.untyped_storage()  # kept: another's can't come to lie in its place
             if has_data(real):
-                self.entries[_key(tensor)] = None, real
+                self.entries[storage._cdata] = storage, real
             elif len(KEPT) and real in KEPT:
-                self.entries[_key(tensor)] = None, KEPT[real]
+                part, version = KEPT[real]
+                if version == _version(real):
+                    self.entries[storage._cdata] = storage, part
 
     def keep(self, tensor: torch.Tensor) -> None:
         """Know of this tensor what is known now in all counters to come, as long as it lives."""
-        value = self.value(tensor)
-        if value is not None:
-            KEPT[tensor] = Part(value, layout_of(tensor))
+        part = self.part(tensor)
+        if part is not None:
+            KEPT[tensor] = part, _version(tensor)
 
     # Of a call
 
@@ -163,9 +172,11 @@ class Known:
             self._write(call.overload, role, args, kwargs, targets)
 
     def _make(self, run: Any, role: Role, args: Any, kwargs: Any, out: Any) -> None:
-        if role.name in FRESH:
-            args = (_alike(args[0]), *args[1:])
         inputs: list[Value] = []
+        if role.name in FRESH:
+            alike = _alike(args[0])
+            inputs.append(alike.value)
+            args = (alike, *args[1:])
         try:
             parts = self.parts(args, inputs), self.parts(kwargs, inputs)
         except _UnknownError:
@@ -185,7 +196,7 @@ class Known:
     def _write(
         self, run: Any, role: Role, args: Any, kwargs: Any, targets: list[torch.Tensor]
     ) -> None:
-        if role.name in OVERWRITE and covers(targets[0]) and targets[0].numel() <= LIMIT:
+        if role.name in OVERWRITE and _overwrites(targets[0], args):
             self.bind(targets[0], blank(targets[0].untyped_storage().nbytes()))
         inputs: list[Value] = []
         try:
@@ -206,10 +217,10 @@ class Known:
 
         Raises: _UnknownError if it isn't known.
         """
-        value = self.value(tensor) if _key(tensor) in self.entries else None
-        if value is None:
+        part = self.part(tensor) if _key(tensor) in self.entries else None
+        if part is None:
             raise _UnknownError
-        return value
+        return part.value
 
     def parts(self, value: Any, inputs: list[Value]) -> Any:
         """Arguments with tensors as Parts, whose values are added to `inputs`.
@@ -220,11 +231,11 @@ class Known:
         if kind is tuple or kind is list:
             return kind([self.parts(item, inputs) for item in value])
         if isinstance(value, torch.Tensor):
-            known = self.value(value)
-            if known is None:
+            part = self.part(value)
+            if part is None:
                 raise _UnknownError
-            inputs.append(known)
-            return Part(known, layout_of(value))
+            inputs.append(part.value)
+            return part
         if kind is dict:
             return {name: self.parts(item, inputs) for name, item in value.items()}
         return value
@@ -244,7 +255,10 @@ def role_of(overload: Any) -> Role | None:
         or (name in BATCH_NORMS and argument.name in _STATISTICS)
     )
     lost = (
-        name in EMPTY or name in BATCH_NORMS or torch.Tag.nondeterministic_seeded in overload.tags
+        name in EMPTY
+        or name in BATCH_NORMS
+        or torch.Tag.nondeterministic_seeded in overload.tags
+        or "c10d" in overload.namespace  # what other processes have isn't known
     )
     guessed = name in GUESSED and overload.namespace == "aten"
     if lost and not writes and not guessed:
@@ -314,17 +328,35 @@ def covers(tensor: torch.Tensor) -> bool:
     return tensor.untyped_storage().nbytes() == dense * tensor.itemsize
 
 
-def snapshot(tensor: torch.Tensor) -> Value | None:
-    """The value of a tensor on the CPU as it is now, None for one without data or elsewhere."""
+def snapshot(tensor: torch.Tensor) -> Part | None:
+    """The elements of a tensor on the CPU as they are now, None without data or elsewhere."""
     if not has_data(tensor) or tensor.device.type != "cpu":
         return None
-    layout = layout_of(tensor)
-    last = sum([(n - 1) * step for n, step in zip(layout.shape, layout.stride)])
-    size = layout.offset + last + 1 if tensor.numel() else layout.offset
-    storage = torch.UntypedStorage(size * tensor.itemsize)
     with without_dispatch(), torch.no_grad():
-        laid_in(storage, layout).copy_(tensor)
-    return Value(Step(lambda: [storage]), 0)
+        copy = tensor.clone()
+    storage = copy.untyped_storage()
+    return Part(Value(Step(lambda: [storage]), 0), layout_of(copy))
+
+
+def _stood_for(held: torch.Tensor | Part) -> Value | None:
+    """The value of a storage that a stand-in for this tensor owns, None if it isn't known."""
+    if isinstance(held, Part):
+        return new(torch.clone, (held,), {}, [held.value], [held.layout._replace(offset=0)])[0]
+    if not is_plain(held) or held.numel() > LIMIT:
+        return None
+    return given(held, layout_of(held)._replace(offset=0))
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """A number that grows when a tensor is written to, where torch knows it."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _overwrites(target: torch.Tensor, args: Any) -> bool:
+    """Whether a write leaves nothing of what was in the target's storage."""
+    if target.numel() > LIMIT or not covers(target):
+        return False
+    return all(_key(source) != _key(target) for source in tensors_in(args[1:]))
 
 
 def _alike(tensor: torch.Tensor) -> Part:

@@ -25,7 +25,7 @@ from flopdispatch.capture.known import (
 )
 from flopdispatch.capture.private import source_line, without_dispatch
 from flopdispatch.capture.scopes import ScopeTracker
-from flopdispatch.capture.steps import Step, Value, given, layout_of, tensors_in
+from flopdispatch.capture.steps import Step, Value, given, layout_of, new, tensors_in
 from flopdispatch.errors import DataDependentError
 
 
@@ -129,7 +129,8 @@ class Questions:
             )
             held = snapshot(value)
             if held is not None:
-                self.known.bind(moved, held)
+                (laid,) = new(torch.clone, (held,), {}, [held.value], [layout_of(moved)])
+                self.known.bind(moved, laid)
             return moved
         if type(value) in (list, tuple):
             return type(value)([self.moved(item) for item in value])

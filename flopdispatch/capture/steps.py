@@ -210,4 +210,6 @@ def laid_out(tensor: torch.Tensor, layout: Layout) -> Any:
     if tuple(tensor.shape) != layout.shape or tensor.dtype is not layout.dtype:
         raise ValueError(f"expected {layout}, got {tensor.shape} of {tensor.dtype}")
     laid = torch.empty_strided(layout.shape, layout.stride, dtype=layout.dtype)
-    return laid.copy_(tensor).untyped_storage()
+    once = tuple([slice(None if step else 1) for step in layout.stride])  # expanded elements
+    laid[once].copy_(tensor[once])
+    return laid.untyped_storage()
