@@ -35,7 +35,7 @@ LISTS = (
 )
 
 CHUNK = 12  # entries a process
-LIMIT_SECONDS = 300  # for one entry, and for a process to begin
+LIMIT_SECONDS = 600  # for one entry, and for a process to begin
 QUICK_STEP = 12  # --quick takes each twelfth model
 
 # A list and a place in it: processes look their entries up, for they can't be sent to them.

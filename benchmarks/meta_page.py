@@ -100,10 +100,16 @@ def words(run: Run) -> str:
     if run.missing:
         return f"not installed: {run.missing}"
     if run.refused:
-        return f"refused: {run.refused}" + (f" ({run.source})" if run.source else "")
+        return f"refused: {reason(run)}"
     if not run.assumptions:
         return NOTHING
     return "assumed: " + "; ".join(f"{text} ({times} times)" for text, times in run.assumptions)
+
+
+def reason(run: Run) -> str:
+    """Why a run was refused, and where unless that says so."""
+    told = run.refused
+    return f"{told} ({run.source})" if run.source and run.source not in told else told
 
 
 def cell(run: Run | None, notes: Notes) -> str:
@@ -113,8 +119,7 @@ def cell(run: Run | None, notes: Notes) -> str:
     if run.missing:
         return f"{run.missing} is not installed"
     if run.refused:
-        reason = f"{run.refused} ({run.source})" if run.source else run.refused
-        return f"refused {notes.mark(reason.replace('|', '/'))}"
+        return f"refused {notes.mark(reason(run).replace('|', '/'))}"
     if not run.assumptions:
         return NOTHING
     marks = [f"{notes.mark(text)} × {times}" for text, times in run.assumptions]

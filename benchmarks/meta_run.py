@@ -29,7 +29,7 @@ class Run:
     """A forward, or a forward and backward: its MACs and assumptions, or why there are none.
 
     `assumptions` are the texts with how often each was needed. `refused` is the exception's
-    last line, `source` the line of the model's code where it was raised, `missing` a package
+    first line, `source` the line of the model's code where it was raised, `missing` a package
     that isn't installed.
     """
 
@@ -104,7 +104,7 @@ def failure(error: Exception) -> Run:
     if isinstance(error, ModuleNotFoundError) and error.name and not installed(error.name):
         return Run(missing=error.name.partition(".")[0])
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [type(error).__name__, *lines[-1:]]
+    said = [type(error).__name__, *lines[:1]]
     return Run(refused=": ".join(said), source=source(error))
 
 

@@ -29,11 +29,11 @@ def deadly() -> nn.Module:
 
 
 class Refusing(nn.Module):
-    """A model that fails, and says why on its last line."""
+    """A model that fails, and says why on its first line."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Fail."""
-        raise ValueError("something\nmore | less")
+        raise ValueError("more | less\nand something")
 
 
 ENTRIES = (

@@ -83,6 +83,14 @@ def test_a_line_has_all_that_was_assumed() -> None:
     assert both.endswith(f"1.2  {told}")
 
 
+def test_a_reason_says_where_once() -> None:
+    assert meta_page.reason(Run(refused="no data", source="model.py:3")) == "no data (model.py:3)"
+    assert meta_page.reason(Run(refused="no data at m.py:3", source="m.py:3")) == (
+        "no data at m.py:3"
+    )
+    assert meta_page.reason(Run(refused="the process ended")) == "the process ended"
+
+
 def test_an_assumption_is_told_once_below_its_table() -> None:
     text = page(assuming())
     cells = [row.split("|") for row in text.splitlines() if row.startswith(("| one", "| both"))]
