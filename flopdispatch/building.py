@@ -32,7 +32,7 @@ def on_meta(build: Callable[..., Model], *args: Any, **kwargs: Any) -> Model:
     No memory is taken and nothing initialized. Values that a builder asks for are answered where
     they are known (`torch.linspace(0, 1, 12).tolist()`). Where that isn't enough, the model is
     built on the CPU instead, each parameter going to meta as soon as a module has it. `count`
-    knows the values of the model's buffers, too, as long as they hold up to a million elements.
+    knows the values of the model's buffers, too, up to 8 million elements each.
 
     Parameters that the builder made on another device are moved to meta, and named in a warning.
 

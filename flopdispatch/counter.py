@@ -265,7 +265,7 @@ def count(
     this machine doesn't have ("cuda" without a GPU) its operators are those of that device, on
     tensors without data, forward only. `strict` and `convention` are as for FlopCounter.
 
-    Real tensors among the inputs, up to a million elements each, and the buffers and parameters
+    Real tensors among the inputs, up to 8 million elements each, and the buffers and parameters
     of a real model are values that are known where there are no data: a program that asks for
     what follows from them gets the true answer. `assume` is what to assume of all others; each
     use is in `profile.assumptions`, or under `strict` raises DataDependentError.

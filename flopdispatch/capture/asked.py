@@ -66,7 +66,8 @@ def _number(q: Questions, overload: Any, args: Any, kwargs: Any) -> Answer:
     assumed = q.here().number
     if assumed is None:
         raise q.refuse(overload, tensor, "number")
-    number = assumed if tensor.is_floating_point() else int(assumed)
+    kind = complex if tensor.is_complex() else float if tensor.is_floating_point() else int
+    number = kind(assumed)
     q.use(overload, f"a number that depends on data is {number}")
     return Answer(number)
 

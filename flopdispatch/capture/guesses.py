@@ -12,11 +12,9 @@ from typing import Any
 import torch
 
 from flopdispatch.assumptions import Assume
-from flopdispatch.capture.known import CHOICES, LIMIT, Known, Role, covers, has_data
+from flopdispatch.capture.known import CHOICES, LIMIT, TRUTHS, Known, Role, covers, has_data
 from flopdispatch.capture.steps import Step, Value, laid_out, layout_of, tensors_in
 from flopdispatch.spec import signature
-
-TRUTHS = {"all": True, "any": False}
 
 
 def guess(

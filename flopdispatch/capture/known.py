@@ -27,6 +27,7 @@ from flopdispatch.capture.steps import (
     given,
     layout_of,
     new,
+    run_for,
     tensors_in,
     written,
 )
@@ -34,15 +35,18 @@ from flopdispatch.traffic import is_view
 
 _WITH_STORAGE = (torch.Tensor, torch.nn.Parameter)
 
-LIMIT = 1 << 20  # elements; of larger tensors nothing is known
-FIRST_SWEEP = 1 << 10  # storages known before those that are gone are looked for
+LIMIT = 1 << 23  # elements; of larger tensors nothing is known
+SMALL = 64  # elements of a parameter; with larger ones a whole model would be known
+FIRST_SWEEP = 1 << 10  # storages known before those that are gone are looked for,
+HELD = 1 << 26  # or bytes computed since the last time
 
-# New tensors of which the arguments' values say nothing, and those that hold no values at all.
-FRESH = frozenset({"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"})
+# New tensors of which the arguments' values say nothing: also those that are yet to be written,
+# since no program reads what isn't.
 EMPTY = frozenset({
     "empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided",
-    "resize_", "resize_as_", "set_", "_resize_output_",
 })  # fmt: skip
+FRESH = EMPTY | {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
+RESIZED = frozenset({"resize_", "resize_as_", "set_", "_resize_output_"})
 # Of these the target's own values say nothing, if they write all of its storage.
 OVERWRITE = frozenset({"zero_", "fill_", "copy_"})
 # These write to running statistics, and their schemas don't say so.
@@ -51,14 +55,16 @@ BATCH_NORMS = frozenset({
     "batch_norm_gather_stats", "batch_norm_gather_stats_with_counts",
 })  # fmt: skip
 _STATISTICS = ("running_mean", "running_var")
+TRAINING = 5  # the place of the argument that says whether they do
 
 # Which of its results are positions that an operator chose; the dimension is its argument `dim`.
 CHOICES = {
     "topk": 1, "sort": 1, "argsort": 0, "argmax": 0, "argmin": 0, "max": 1, "min": 1,
     "kthvalue": 1, "median": 1, "nanmedian": 1, "mode": 1, "multinomial": 0,
 }  # fmt: skip
-GUESSED = frozenset({*CHOICES, "all", "any"})
-
+# And those that tell a truth about all, which holds as long as nothing else is known.
+TRUTHS = {"all": True, "any": False, "_is_all_true": True, "_is_any_true": False}
+GUESSED = frozenset({*CHOICES, *TRUTHS})
 
 # The values of buffers without data, of models that were built where values were known.
 KEPT: Any = WeakTensorKeyDictionary()
@@ -77,8 +83,8 @@ class Role(NamedTuple):
     guessed: bool
 
 
-# A known storage, as long as it is there, and its value; or a stand-in's storage, and the real or
-# the kept tensor that it stands for.
+# A known storage, as long as it is there, and its value, for one yet to be written its bytes; or a
+# stand-in's storage, and the real or the kept tensor that it stands for.
 Entry = tuple[Any, Any]
 
 
@@ -92,6 +98,7 @@ class Known:
     def __init__(self) -> None:
         self.entries: dict[int, Entry] = {}
         self.sweep_at = FIRST_SWEEP
+        self.held = 0
 
     # Of one tensor
 
@@ -113,7 +120,12 @@ class Known:
     def tensor(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """A tensor's values on the CPU, None if they aren't known; not to be written to."""
         part = self.part(tensor)
-        return None if part is None else part.value.tensor(part.layout)
+        if part is None:
+            return None
+        self.held += run_for(part.value.step)
+        if self.held > HELD:
+            self._sweep()
+        return part.value.tensor(part.layout)
 
     def assumed(self, tensor: torch.Tensor) -> frozenset[str]:
         """The assumptions that a tensor's values rest on."""
@@ -136,9 +148,12 @@ class Known:
             if type(storage) is StorageWeakRef and storage.expired():
                 self.entries.pop(key, None)
         self.sweep_at = max(FIRST_SWEEP, 2 * len(self.entries))
+        self.held = 0
 
     def stand_in(self, tensor: torch.Tensor, real: torch.Tensor) -> None:
         """A tensor that owns its storage stands for another of its layout, which stays as it is."""
+        if type(real) is torch.nn.Parameter and real.numel() > SMALL:
+            return
         if type(tensor) in _WITH_STORAGE or is_fake(type(tensor)):
             storage = tensor.untyped_storage()  # kept: another's can't come to lie in its place
             if has_data(real):
@@ -158,20 +173,26 @@ class Known:
 
     def follow(self, call: Call, args: Any, kwargs: Any, out: Any) -> None:
         """Know what a call that has just run made or wrote."""
-        role = role_of(call.overload)
-        if role is None:
-            return
+        role: Role = call.watch[1]
         if not role.writes:
             if role.replayed:
                 self._make(call.overload, role, args, kwargs, out)
             return
-        targets = _written(role, args, kwargs)
-        if any(_key(tensor) in self.entries for tensor in targets) or (
-            role.name in OVERWRITE and covers(targets[0])
-        ):
+        targets = {_key(tensor): tensor for tensor in _written(role, args, kwargs)}
+        if not role.replayed:
+            for key in targets:
+                self.entries.pop(key, None)
+        elif not self.entries.keys().isdisjoint(targets) or role.name in OVERWRITE:
             self._write(call.overload, role, args, kwargs, targets)
 
     def _make(self, run: Any, role: Role, args: Any, kwargs: Any, out: Any) -> None:
+        if role.name in EMPTY:
+            storage = out.untyped_storage()
+            if is_plain(out):
+                if len(self.entries) >= self.sweep_at:
+                    self._sweep()
+                self.entries[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+            return
         inputs: list[Value] = []
         if role.name in FRESH:
             alike = _alike(args[0])
@@ -194,30 +215,31 @@ class Known:
         return covers(tensor) and _key(tensor) not in self.entries
 
     def _write(
-        self, run: Any, role: Role, args: Any, kwargs: Any, targets: list[torch.Tensor]
+        self, run: Any, role: Role, args: Any, kwargs: Any, targets: dict[int, torch.Tensor]
     ) -> None:
-        if role.name in OVERWRITE and _overwrites(targets[0], args):
-            self.bind(targets[0], blank(targets[0].untyped_storage().nbytes()))
+        if role.name in OVERWRITE:
+            ((key, target),) = targets.items()
+            if _overwrites(target, args):
+                self.bind(target, blank(target.untyped_storage().nbytes()))
+            elif key not in self.entries:
+                return
         inputs: list[Value] = []
         try:
-            if not role.replayed:
-                raise _UnknownError
             parts = self.parts(args, inputs), self.parts(kwargs, inputs)
-            old = {_key(tensor): (tensor, self._owned(tensor)) for tensor in targets}
+            old = [self._owned(key, tensor) for key, tensor in targets.items()]
         except _UnknownError:
-            for tensor in targets:
-                self.entries.pop(_key(tensor), None)
+            for key in targets:
+                self.entries.pop(key, None)
             return
-        values = written(run, *parts, inputs, [value for _, value in old.values()])
-        for (tensor, _), value in zip(old.values(), values):
-            self.bind(tensor, value)
+        for key, value in zip(targets, written(run, *parts, inputs, old)):
+            self.entries[key] = self.entries[key][0], value
 
-    def _owned(self, tensor: torch.Tensor) -> Value:
+    def _owned(self, key: int, tensor: torch.Tensor) -> Value:
         """The value of a tensor without data.
 
         Raises: _UnknownError if it isn't known.
         """
-        part = self.part(tensor) if _key(tensor) in self.entries else None
+        part = self.part(tensor) if key in self.entries else None
         if part is None:
             raise _UnknownError
         return part.value
@@ -255,7 +277,7 @@ def role_of(overload: Any) -> Role | None:
         or (name in BATCH_NORMS and argument.name in _STATISTICS)
     )
     lost = (
-        name in EMPTY
+        name in RESIZED
         or name in BATCH_NORMS
         or torch.Tag.nondeterministic_seeded in overload.tags
         or "c10d" in overload.namespace  # what other processes have isn't known
@@ -267,7 +289,7 @@ def role_of(overload: Any) -> Role | None:
 
 
 def watch_of(call: Call) -> Any:
-    """When to `follow` a call: where the storage of the argument at this place is known.
+    """When to `follow` a call: where the argument's storage at this place is known; and its role.
 
     -1 stands for always, False for never. This is asked once for each distinct call; of most
     calls of a model no more is seen than that one argument's values aren't known.
@@ -275,10 +297,17 @@ def watch_of(call: Call) -> Any:
     role = role_of(call.overload)
     if role is None:
         return False
+    place = _watched(call, role)
+    return place if place is False else (place, role)
+
+
+def _watched(call: Call, role: Role) -> Any:
     _, args, kwargs, result, _ = call.key
     given, made = list(_tensor_keys((args, kwargs))), list(_tensor_keys(result))
     if any(key[3].type != "meta" for key in (*given, *made)):
         return -1  # fake tensors, or the CPU's too
+    if role.name in BATCH_NORMS and len(args) > TRAINING and args[TRAINING] == (bool, False):
+        return False
     if role.writes:
         (place, _), *more = role.writes
         plain = place < len(args) and _is_tensor_key(args[place])
@@ -320,10 +349,12 @@ def covers(tensor: torch.Tensor) -> bool:
     """Whether a tensor's elements are all that its storage holds."""
     if tensor.storage_offset():
         return False
+    if tensor.is_contiguous():
+        return tensor.untyped_storage().nbytes() == tensor.numel() * tensor.itemsize
     dense = 1
     for step, size in sorted(zip(tensor.stride(), tensor.shape)):
         if size != 1 and step != dense:
-            return tensor.numel() == 0 and tensor.untyped_storage().nbytes() == 0
+            return False
         dense *= size
     return tensor.untyped_storage().nbytes() == dense * tensor.itemsize
 
@@ -338,8 +369,10 @@ def snapshot(tensor: torch.Tensor) -> Part | None:
     return Part(Value(Step(lambda: [storage]), 0), layout_of(copy))
 
 
-def _stood_for(held: torch.Tensor | Part) -> Value | None:
-    """The value of a storage that a stand-in for this tensor owns, None if it isn't known."""
+def _stood_for(held: int | torch.Tensor | Part) -> Value | None:
+    """The value of a storage that an entry without one is of, None if it isn't known."""
+    if isinstance(held, int):
+        return blank(held)
     if isinstance(held, Part):
         return new(torch.clone, (held,), {}, [held.value], [held.layout._replace(offset=0)])[0]
     if not is_plain(held) or held.numel() > LIMIT:
@@ -368,6 +401,8 @@ def _alike(tensor: torch.Tensor) -> Part:
 def _written(role: Role, args: Any, kwargs: Any) -> list[torch.Tensor]:
     """The tensors that a call wrote to."""
     found = [args[place] if place < len(args) else kwargs.get(name) for place, name in role.writes]
+    if len(found) == 1 and isinstance(found[0], torch.Tensor):
+        return found
     return list(tensors_in(found))
 
 

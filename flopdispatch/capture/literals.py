@@ -15,9 +15,10 @@ from functools import partial, wraps
 from typing import Any
 
 import torch
+from torch.overrides import handle_torch_function, has_torch_function_unary
 from torch.utils import _device
 
-from flopdispatch.capture.known import has_data
+from flopdispatch.capture.known import LIMIT, has_data
 from flopdispatch.capture.private import unwatched, without_dispatch
 from flopdispatch.errors import DataDependentError
 
@@ -92,25 +93,31 @@ def as_they_were() -> Iterator[None]:
                 _install()
 
 
-def _told(original: Callable[..., Any], place: int = 0) -> Callable[..., Any]:
-    """A function that makes a tensor of numbers, its argument `place`, and tells of it."""
+def _told(original: Callable[..., Any], name: str = "data", place: int = 0) -> Callable[..., Any]:
+    """A function that makes a tensor of numbers, its argument `name`, and tells of it."""
 
     @wraps(original)
     def literal(*args: Any, **kwargs: Any) -> Any:
+        call = original
+        if place and has_torch_function_unary(args[0]):  # torch would look up this function
+            call = partial(handle_torch_function, original, args[:1])
         listeners = _listeners.get(_thread())
-        if listeners is None:
-            return original(*args, **kwargs)
-        if place >= len(args):
-            return original(*args, **kwargs)
-        data = _numbers(args[place])
-        args = (*args[:place], data, *args[place + 1 :])
-        made = original(*args, **kwargs)
-        if isinstance(data, int | float | complex | list | tuple) and not has_data(made):
-            with without_dispatch(), unwatched():
-                real = torch.empty(made.shape, dtype=made.dtype)
-                real.copy_(_tensor(data, dtype=made.dtype, device="cpu"))
-            for listener in listeners:
-                listener(made, real)
+        given = args[place] if place < len(args) else kwargs.get(name)
+        if listeners is None or given is None or isinstance(given, torch.Tensor):
+            return call(*args, **kwargs)
+        with unwatched():
+            data = _with_numbers(given)
+        if place < len(args):
+            args = (*args[:place], data, *args[place + 1 :])
+        else:
+            kwargs = {**kwargs, name: data}
+        made = call(*args, **kwargs)
+        with unwatched():
+            if isinstance(made, torch.Tensor) and not has_data(made) and made.numel() <= LIMIT:
+                real = _real(data, made)
+                if real is not None:
+                    for listener in listeners:
+                        listener(made, real)
         return made
 
     return literal
@@ -119,37 +126,62 @@ def _told(original: Callable[..., Any], place: int = 0) -> Callable[..., Any]:
 _tensor = torch.tensor
 
 
-def _numbers(data: Any) -> Any:
-    """Nested lists with tensors without data as the numbers that they hold."""
+def _real(data: Any, made: torch.Tensor) -> torch.Tensor | None:
+    """What was made of these numbers, on the CPU; None of what torch.tensor can't read."""
+    with without_dispatch():
+        try:
+            real = _tensor(data, dtype=made.dtype, device="cpu")
+        except Exception:  # memory in a form of its own, which only asarray takes
+            return None
+    return real if real.shape == made.shape else None
+
+
+def _with_numbers(data: Any) -> Any:
+    """Nested lists with tensors without data as tensors of what these hold."""
     if isinstance(data, list | tuple):
-        return [
-            item.tolist()
-            if isinstance(item, torch.Tensor) and not has_data(item)
-            else _numbers(item)
-            for item in data
-        ]
-    return data
+        return [_with_numbers(item) for item in data]
+    if not isinstance(data, torch.Tensor) or has_data(data):
+        return data
+    if data.numel() != 1:
+        return data.cpu()
+    number = data.item()
+    with without_dispatch():
+        return _tensor(number, dtype=data.dtype, device="cpu").reshape(data.shape)
 
 
 def _indexed(original: Callable[..., Any]) -> Callable[..., Any]:
-    """`x[...]`, with lists of numbers in the index made into tensors where they are told of."""
+    """`x[...]`, with numbers in the index made into tensors where they are told of."""
 
     @wraps(original)
     def item(self: Any, index: Any, *value: Any) -> Any:
-        if _thread() in _listeners and self.is_meta:
-            if type(index) is list:
-                index = _index(self, index)
-            elif type(index) is tuple and list in map(type, index):
-                index = tuple([_index(self, one) for one in index])
+        if _thread() in _listeners and _has_numbers(index):
+            with unwatched():
+                if self.is_meta:
+                    index = _index(index, self.device)
+        if has_torch_function_unary(self):  # torch would look up this function
+            return handle_torch_function(original, (self,), self, index, *value)
         return original(self, index, *value)
 
     return item
 
 
-def _index(tensor: torch.Tensor, index: Any) -> Any:
-    if type(index) is not list or not index or not all(isinstance(one, int) for one in index):
+def _has_numbers(index: Any) -> bool:
+    if type(index) is tuple:
+        return any(map(_has_numbers, index))
+    return isinstance(index, list | range) or hasattr(index, "__array_interface__")
+
+
+def _index(index: Any, device: torch.device) -> Any:
+    """An index with tensors for its numbers; torch takes lists in a list for a tuple."""
+    if type(index) is tuple or (type(index) is list and not all(map(_is_number, index))):
+        return type(index)([_index(item, device) for item in index])
+    if not _has_numbers(index):
         return index
-    return torch.tensor(index, device=tensor.device)
+    return torch.tensor(index, dtype=None if len(index) else torch.int64, device=device)
+
+
+def _is_number(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, torch.Tensor)
 
 
 def _formatted(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,11 +189,13 @@ def _formatted(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(original)
     def text(self: Any, spec: str) -> Any:
-        if _thread() in _listeners and self.is_meta and not self.dim():
-            try:
-                return format(self.item(), spec)
-            except DataDependentError:
-                pass
+        if _thread() in _listeners and type(self) is torch.Tensor:
+            with unwatched():
+                if self.is_meta and not self.dim():
+                    try:
+                        return format(self.item(), spec)
+                    except DataDependentError:
+                        pass
         return original(self, spec)
 
     return text
@@ -171,7 +205,7 @@ def _formatted(original: Callable[..., Any]) -> Callable[..., Any]:
 _WATCHED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (torch, "tensor", _told),
     (torch, "as_tensor", _told),
-    (torch, "asarray", _told),
+    (torch, "asarray", partial(_told, name="obj")),
     (torch.Tensor, "new_tensor", partial(_told, place=1)),
     (torch.Tensor, "__getitem__", _indexed),
     (torch.Tensor, "__setitem__", _indexed),

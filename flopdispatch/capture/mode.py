@@ -112,10 +112,10 @@ class RecordingMode(TorchDispatchMode):
         else:
             out = call.run(*args, **kwargs) if kwargs else call.run(*args)
         if self.known is not None:
-            place = call.watch
-            if place is None or (
-                place is not False
-                and (place < 0 or args[place].untyped_storage()._cdata in self.known)
+            watch = call.watch
+            if watch is None or (
+                watch is not False
+                and (watch[0] < 0 or args[watch[0]].untyped_storage()._cdata in self.known)
             ):
                 self.questions.follow(call, args, kwargs or {}, out)  # type: ignore[union-attr]
         tracker = self.tracker

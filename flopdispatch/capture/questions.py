@@ -19,7 +19,6 @@ from flopdispatch.capture.known import (
     covers,
     has_data,
     is_plain,
-    role_of,
     snapshot,
     watch_of,
 )
@@ -66,8 +65,8 @@ class Questions:
         if call.watch is False:
             return
         self.known.follow(call, args, kwargs, out)
-        role = role_of(call.overload)
-        if role is not None and role.guessed:
+        role = call.watch[1]
+        if role.guessed:
             assume = self.assume.at(self.scope()) if self.assume.scopes else self.assume
             guess(self.known, assume, call.overload, role, args, kwargs, out)
 

@@ -107,18 +107,21 @@ class Step:
         self.call, self.waiting, self.depth = None, [], 0
 
 
-def run_for(step: Step) -> None:
-    """Run a step and all that it waits for."""
-    stack = [step]
+def run_for(step: Step) -> int:
+    """Run a step and all that it waits for; the bytes that this has made."""
+    stack, nbytes = [step], 0
     while stack:
         last = stack[-1]
         waiting = [step for step in last.waiting if step.results is None]
         if last.results is None and not waiting:
             last.run()
+            made: list[Any] = last.results or []
+            nbytes += sum([storage.nbytes() for storage in made])
         if last.results is not None:
             stack.pop()
         else:
             stack.extend(waiting)
+    return nbytes
 
 
 def given(tensor: torch.Tensor, layout: Layout) -> Value:

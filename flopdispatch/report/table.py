@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 from tabulate import tabulate
 
+from flopdispatch.assumptions import Assumption
 from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import COMPARABLE, Profile, check_depth
@@ -13,6 +17,7 @@ from flopdispatch.units import exact, percent, si, some
 
 HEADERS = ("Module", "Type", "Params", "MACs", "FLOPs", "Share", "Bytes")
 OUTSIDE = "(outside of modules)"
+MAX_ASSUMED = 5  # kinds of assumptions about data shown
 
 
 def render(profile: Profile, depth: int | None = None, sort: str | None = None) -> str:
@@ -109,5 +114,20 @@ def footer(profile: Profile) -> list[str]:
     if not profile.uncounted:
         lines.append("Uncounted: none")
     lines += [f"Failed: {text}" for text in profile.errors.values()]
-    lines += [f"Assumed: {text}" for text in profile.assumptions]
+    return lines + assumed(profile.assumptions)
+
+
+def assumed(assumptions: Iterable[Assumption]) -> list[str]:
+    """What was assumed: history in full, data by what asked for it, the most often asked first."""
+    lines = [f"Assumed: {told}" for told in assumptions if not told.operator]
+    asked: Counter[tuple[str, str, str]] = Counter()
+    for told in assumptions:
+        if told.operator:
+            asked[told.operator, told.text, told.source] += told.times
+    if asked:
+        lines.append(f"Assumed about data: {asked.total()} answers, in profile.assumptions")
+    for (operator, text, source), times in asked.most_common(MAX_ASSUMED):
+        lines.append(f"  {operator} at {source}: {text} x{times}")
+    if len(asked) > MAX_ASSUMED:
+        lines.append(f"  and {len(asked) - MAX_ASSUMED} more kinds")
     return lines
