@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.meta_entry import Entry
 from benchmarks.meta_transformers import Call, entry, ids
+from flopdispatch import Assume
 
 SECONDS = 10
 RATE = 16000  # samples a second
@@ -59,8 +60,9 @@ ENTRIES: tuple[Entry, ...] = (
     sound("speecht5_asr", "SpeechT5ForSpeechToText", {}, lambda: wave() | {
         "decoder_input_ids": ids(1, 60), "use_cache": False,
     }),
-    # transformers has its generation alone, whose lengths it draws, and refuses labels.
-    sound("mms-tts-eng", "VitsModel", {}, lambda: {"input_ids": ids(1, 64)}, trains=False),
+    # transformers has its generation alone, and refuses labels. How many frames it makes is data.
+    sound("mms-tts-eng", "VitsModel", {}, lambda: {"input_ids": ids(1, 64)}, trains=False,
+          options={"assume": Assume(number=256)}),
     # It trains on all of its labels only: how many frames each of 64 phonemes takes, and more.
     sound("fastspeech2_conformer", "FastSpeech2ConformerModel", {}, lambda: {
         "input_ids": ids(1, 64), "duration_labels": torch.full((1, 64), 4),
