@@ -55,6 +55,7 @@ meta: $(VENV)/.ultralytics
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.speed --write
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -W ignore -m benchmarks.values
 
 # What the other tools say of the same models.
 peers: $(VENV)/.peers

@@ -256,8 +256,9 @@ class RecordingMode(TorchDispatchMode):
 class Inside(TorchDispatchMode):
     """In place of a mode while an operator runs on tensors that are made of others.
 
-    The operators on these are the mode's. Those on tensors without data, where there are data
-    inside, are torch's own planning (how a DTensor is sharded), no part of the program.
+    The operators on these are the mode's. Those on tensors with less than there is inside, on
+    meta or fake ones where there are data, on fake ones where there is meta, are torch's own
+    planning (how a DTensor is sharded), no part of the program.
     """
 
     supports_higher_order_operators = True
@@ -271,7 +272,7 @@ class Inside(TorchDispatchMode):
         self.mode = mode
         self.began = False
         inside = [part for tensor in _tensors((args, kwargs)) for part in parts_of(tensor)]
-        self.planning = not any(map(_has_no_data, inside))
+        self.least = max(map(_emptiness, inside), default=0)
 
     @hidden_from_compiler
     def __torch_dispatch__(
@@ -280,13 +281,14 @@ class Inside(TorchDispatchMode):
         if not self.began:  # the operator itself: its tensors know how to run it
             self.began = True
             return NotImplemented
-        if self.planning and any(map(_has_no_data, _tensors((args, kwargs)))):
+        if max(map(_emptiness, _tensors((args, kwargs))), default=0) > self.least:
             return func(*args, **(kwargs or {}))
         return self.mode.__torch_dispatch__(func, types, args, kwargs)
 
 
-def _has_no_data(tensor: torch.Tensor) -> bool:
-    return tensor.is_meta or is_fake(type(tensor))
+def _emptiness(tensor: torch.Tensor) -> int:
+    """0 for a tensor with data, 1 on meta, 2 if it is fake."""
+    return 2 if is_fake(type(tensor)) else int(tensor.is_meta)
 
 
 # Questions about a tensor's metadata, asked through the mode by subclasses such as FakeTensor
