@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from flopdispatch.capture.brackets import know_indices
 from flopdispatch.capture.guesses import assumed_value
 from flopdispatch.capture.known import LIMIT, has_data
 from flopdispatch.capture.private import without_dispatch
@@ -33,6 +34,8 @@ def answer(q: Questions, overload: Any, args: Any, kwargs: Any) -> Answer | None
     given = list(tensors_in((args, kwargs)))
     if all(map(has_data, given)) or (name == "aten::index" and not _has_mask(args[1])):
         return None
+    if name == "aten::index":
+        know_indices(q.known, args[1])
     return q.computed(overload, args, kwargs) or assumes(q, overload, args, kwargs)
 
 

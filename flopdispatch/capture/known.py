@@ -154,7 +154,7 @@ class Known:
         """A tensor that owns its storage stands for another of its layout, which stays as it is."""
         if type(real) is torch.nn.Parameter and real.numel() > SMALL:
             return
-        if type(tensor) in _WITH_STORAGE or is_fake(type(tensor)):
+        if is_plain(tensor):
             storage = tensor.untyped_storage()  # kept: another's can't come to lie in its place
             if has_data(real):
                 self.entries[storage._cdata] = storage, real
@@ -193,11 +193,13 @@ class Known:
                     self._sweep()
                 self.entries[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
             return
-        inputs: list[Value] = []
         if role.name in FRESH:
-            alike = _alike(args[0])
-            inputs.append(alike.value)
-            args = (alike, *args[1:])
+            args = (_alike(args[0]), *args[1:])
+        self.make(run, args, kwargs, out)
+
+    def make(self, run: Any, args: Any, kwargs: Any, out: Any) -> None:
+        """Know what a call made, if it made it of known values."""
+        inputs: list[Value] = []
         try:
             parts = self.parts(args, inputs), self.parts(kwargs, inputs)
         except _UnknownError:
@@ -252,8 +254,8 @@ class Known:
         kind = type(value)
         if kind is tuple or kind is list:
             return kind([self.parts(item, inputs) for item in value])
-        if isinstance(value, torch.Tensor):
-            part = self.part(value)
+        if kind is Part or isinstance(value, torch.Tensor):
+            part: Part | None = value if kind is Part else self.part(value)
             if part is None:
                 raise _UnknownError
             inputs.append(part.value)

@@ -1,9 +1,9 @@
 """Literals: the numbers that a program writes into tensors on meta, which torch throws away.
 
-`torch.tensor([1, 2], device="meta")` and `x[:, [0, -1]]` make a meta tensor of a Python list; no
-operator that runs shows the numbers. While anybody wants to know of them in any thread, these
-functions are functions around what they were. A TorchFunctionMode would see the same calls, and
-with them all other calls of torch, which takes a quarter of the time of a count.
+`torch.tensor([1, 2], device="meta")` makes a meta tensor of a Python list; no operator that runs
+shows the numbers. While anybody wants to know of them in any thread, these functions are functions
+around what they were. A TorchFunctionMode would see the same calls, and with them all other calls
+of torch, which takes a quarter of the time of a count. For `x[:, [0, -1]]` see brackets.py.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import torch
 from torch.overrides import handle_torch_function, has_torch_function_unary
 from torch.utils import _device
 
-from flopdispatch.capture.known import LIMIT, has_data
-from flopdispatch.capture.private import unwatched, without_dispatch
+from flopdispatch.capture.known import has_data
+from flopdispatch.capture.private import unwatched
 from flopdispatch.errors import DataDependentError
 
-# Told of a literal on meta and of the same on the CPU.
-Listener = Callable[[torch.Tensor, torch.Tensor], None]
+# Told of a tensor without data and of what it was made of.
+Listener = Callable[[torch.Tensor, Any], None]
 
 _listeners: dict[int, tuple[Listener, ...]] = {}
 _patching = threading.Lock()
@@ -31,6 +31,8 @@ _functions: dict[Any, Any] = {}  # by what they are around
 _originals: list[tuple[Any, str, Any, Any]] = []  # where, name, original, what is there now
 
 _thread = threading.get_ident
+
+TENSOR = torch.tensor
 
 
 @contextmanager
@@ -62,9 +64,17 @@ def _install() -> None:
         own, original = vars(where).get(name), getattr(where, name)
         if original not in _functions:
             _functions[original] = around(original)
+            _script_as(_functions[original], original)
         now = _functions[original]
         _originals.append((where, name, own, now))
         setattr(where, name, now)
+
+
+def _script_as(function: Any, original: Any) -> None:
+    """Let TorchScript, which looks functions up by identity too, take one for another."""
+    table: dict[int, str] = getattr(torch.jit._builtins, "_get_builtin_table", dict)()
+    if id(original) in table:
+        table[id(function)] = table[id(original)]
 
 
 def _remove() -> None:
@@ -105,83 +115,14 @@ def _told(original: Callable[..., Any], name: str = "data", place: int = 0) -> C
         given = args[place] if place < len(args) else kwargs.get(name)
         if listeners is None or given is None or isinstance(given, torch.Tensor):
             return call(*args, **kwargs)
-        with unwatched():
-            data = _with_numbers(given)
-        if place < len(args):
-            args = (*args[:place], data, *args[place + 1 :])
-        else:
-            kwargs = {**kwargs, name: data}
         made = call(*args, **kwargs)
         with unwatched():
-            if isinstance(made, torch.Tensor) and not has_data(made) and made.numel() <= LIMIT:
-                real = _real(data, made)
-                if real is not None:
-                    for listener in listeners:
-                        listener(made, real)
+            if isinstance(made, torch.Tensor) and not has_data(made):
+                for listener in listeners:
+                    listener(made, given)
         return made
 
     return literal
-
-
-_tensor = torch.tensor
-
-
-def _real(data: Any, made: torch.Tensor) -> torch.Tensor | None:
-    """What was made of these numbers, on the CPU; None of what torch.tensor can't read."""
-    with without_dispatch():
-        try:
-            real = _tensor(data, dtype=made.dtype, device="cpu")
-        except Exception:  # memory in a form of its own, which only asarray takes
-            return None
-    return real if real.shape == made.shape else None
-
-
-def _with_numbers(data: Any) -> Any:
-    """Nested lists with tensors without data as tensors of what these hold."""
-    if isinstance(data, list | tuple):
-        return [_with_numbers(item) for item in data]
-    if not isinstance(data, torch.Tensor) or has_data(data):
-        return data
-    if data.numel() != 1:
-        return data.cpu()
-    number = data.item()
-    with without_dispatch():
-        return _tensor(number, dtype=data.dtype, device="cpu").reshape(data.shape)
-
-
-def _indexed(original: Callable[..., Any]) -> Callable[..., Any]:
-    """`x[...]`, with numbers in the index made into tensors where they are told of."""
-
-    @wraps(original)
-    def item(self: Any, index: Any, *value: Any) -> Any:
-        if _thread() in _listeners and _has_numbers(index):
-            with unwatched():
-                if self.is_meta:
-                    index = _index(index, self.device)
-        if has_torch_function_unary(self):  # torch would look up this function
-            return handle_torch_function(original, (self,), self, index, *value)
-        return original(self, index, *value)
-
-    return item
-
-
-def _has_numbers(index: Any) -> bool:
-    if type(index) is tuple:
-        return any(map(_has_numbers, index))
-    return isinstance(index, list | range) or hasattr(index, "__array_interface__")
-
-
-def _index(index: Any, device: torch.device) -> Any:
-    """An index with tensors for its numbers; torch takes lists in a list for a tuple."""
-    if type(index) is tuple or (type(index) is list and not all(map(_is_number, index))):
-        return type(index)([_index(item, device) for item in index])
-    if not _has_numbers(index):
-        return index
-    return torch.tensor(index, dtype=None if len(index) else torch.int64, device=device)
-
-
-def _is_number(value: Any) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, torch.Tensor)
 
 
 def _formatted(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -207,7 +148,5 @@ _WATCHED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (torch, "as_tensor", _told),
     (torch, "asarray", partial(_told, name="obj")),
     (torch.Tensor, "new_tensor", partial(_told, place=1)),
-    (torch.Tensor, "__getitem__", _indexed),
-    (torch.Tensor, "__setitem__", _indexed),
     (torch.Tensor, "__format__", _formatted),
 )

@@ -6,11 +6,13 @@ error that names the source line where nothing may be assumed.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 
 from flopdispatch.assumptions import Assume, Assumption
+from flopdispatch.capture.brackets import INDEXED, know_indices
 from flopdispatch.capture.calls import Call
 from flopdispatch.capture.guesses import assumed_value, guess
 from flopdispatch.capture.known import (
@@ -22,9 +24,10 @@ from flopdispatch.capture.known import (
     snapshot,
     watch_of,
 )
+from flopdispatch.capture.literals import TENSOR
 from flopdispatch.capture.private import source_line, without_dispatch
 from flopdispatch.capture.scopes import ScopeTracker
-from flopdispatch.capture.steps import Step, Value, given, layout_of, new, tensors_in
+from flopdispatch.capture.steps import Step, Value, layout_of, new, tensors_in
 from flopdispatch.errors import DataDependentError
 
 
@@ -64,16 +67,20 @@ class Questions:
             call.watch = watch_of(call)
         if call.watch is False:
             return
-        self.known.follow(call, args, kwargs, out)
         role = call.watch[1]
+        if role.name in INDEXED:
+            know_indices(self.known, args[1])
+        self.known.follow(call, args, kwargs, out)
         if role.guessed:
             assume = self.assume.at(self.scope()) if self.assume.scopes else self.assume
             guess(self.known, assume, call.overload, role, args, kwargs, out)
 
-    def literal(self, tensor: torch.Tensor, real: torch.Tensor) -> None:
-        """Know what a program writes into a tensor without data."""
-        if real.numel() <= LIMIT and is_plain(tensor):
-            self.known.bind(tensor, given(real, layout_of(tensor)))
+    def literal(self, tensor: torch.Tensor, data: Any) -> None:
+        """Know what a program writes into a tensor without data, if that is known."""
+        if tensor.numel() <= LIMIT and is_plain(tensor):
+            self.known.make(partial(TENSOR, dtype=tensor.dtype, device="cpu"), (data,), {}, tensor)
+            if not any(True for _ in tensors_in(data)):  # which may be other numbers when one asks
+                self.known.tensor(tensor)
 
     # What is known
 

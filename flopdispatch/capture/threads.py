@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
+from flopdispatch.capture.literals import literals
 from flopdispatch.capture.mode import RecordingMode
 from flopdispatch.capture.recording import Recording
 from flopdispatch.capture.scopes import ScopeTracker
@@ -62,8 +64,9 @@ class Workers:
                 tracker.__enter__()
                 if not self.counting:
                     self.set_one(tracker, mode)
+            questions = mode.questions
             try:
-                with mode:
+                with nullcontext() if questions is None else literals(questions.literal), mode:
                     return run()
             finally:
                 self.threads.discard(threading.get_ident())  # the number may be used again
