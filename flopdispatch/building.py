@@ -31,8 +31,9 @@ def on_meta(build: Callable[..., Model], *args: Any, **kwargs: Any) -> Model:
 
     No memory is taken and nothing initialized. Values that a builder asks for are answered where
     they are known (`torch.linspace(0, 1, 12).tolist()`). Where that isn't enough, the model is
-    built on the CPU instead, each parameter going to meta as soon as a module has it. `count`
-    knows the values of the model's buffers, too, up to 8 million elements each.
+    built on the CPU instead, each parameter going to meta as soon as a module has it. A
+    counter knows the values of the model's buffers, too, and of tensors that are its modules'
+    attributes, up to 8 million elements each.
 
     Parameters that the builder made on another device are moved to meta, and named in a warning.
 
@@ -82,6 +83,10 @@ def _finish(model: nn.Module, known: Known) -> dict[str, torch.device]:
             kept = buffer.to("meta")  # a call that is followed
             _put(model, "_buffers", name, kept)
         known.keep(kept)
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, torch.Tensor):
+                known.keep(value)
     return left
 
 

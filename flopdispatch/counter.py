@@ -116,6 +116,7 @@ class FlopCounter:
         self._tracker.__enter__()
         if self._questions is not None:
             self._questions.tells(self._tracker)
+            self._questions.known.recall()
             self._watching.enter_context(literals(self._questions.literal))
         self._mode.__enter__()
         if self.threads:

@@ -40,14 +40,16 @@ def guess(
     if assume.even:
         names, defaults = signature(overload)
         given = dict(zip(names, defaults)) | dict(zip(names, args)) | kwargs
-        choose = evenly(tuple(result.shape), given["self"], given.get("dim", -1))
+        choose = evenly(tuple(result.shape), given.get("self"), given.get("dim", -1))
         known.bind(result, assumed_value(choose, result, f"aten::{name} chooses evenly among data"))
 
 
 def evenly(
-    shape: tuple[int, ...], scores: torch.Tensor, dim: int | None
+    shape: tuple[int, ...], scores: torch.Tensor | None, dim: int | None
 ) -> Callable[[], torch.Tensor]:
     """Positions along a dimension of `scores`, each row's beginning where the last one's ended."""
+    if scores is None:  # chosen at random, in whatever order
+        return lambda: torch.arange(*shape)
     if dim is None or not scores.dim():
         return lambda: torch.zeros(shape, dtype=torch.int64)
     number, dim, keeps = scores.shape[dim], dim % scores.dim(), len(shape) == scores.dim()

@@ -60,7 +60,7 @@ TRAINING = 5  # the place of the argument that says whether they do
 # Which of its results are positions that an operator chose; the dimension is its argument `dim`.
 CHOICES = {
     "topk": 1, "sort": 1, "argsort": 0, "argmax": 0, "argmin": 0, "max": 1, "min": 1,
-    "kthvalue": 1, "median": 1, "nanmedian": 1, "mode": 1, "multinomial": 0,
+    "kthvalue": 1, "median": 1, "nanmedian": 1, "mode": 1, "multinomial": 0, "randperm": 0,
 }  # fmt: skip
 # And those that tell a truth about all, which holds as long as nothing else is known.
 TRUTHS = {"all": True, "any": False, "_is_all_true": True, "_is_any_true": False}
@@ -168,6 +168,13 @@ class Known:
         part = self.part(tensor)
         if part is not None:
             KEPT[tensor] = part, _version(tensor)
+
+    def recall(self) -> None:
+        """Know what was kept."""
+        for tensor, (part, version) in list(KEPT.items()):
+            if version == _version(tensor):
+                storage = tensor.untyped_storage()
+                self.entries[storage._cdata] = storage, part
 
     # Of a call
 
