@@ -160,7 +160,6 @@ def test_each_detection_costs_a_mask_or_its_joints() -> None:
         (Assume(operators={"aten::nonzero": 150}), 150),
         (Assume(nms=700, operators={"aten::nonzero": 0.5}), 700),
     ],
-    ids=str,
 )
 def test_what_is_said_decides_how_many_proposals_there_are(assume: Assume, proposals: int) -> None:
     name = "fasterrcnn_resnet50_fpn"
