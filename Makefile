@@ -42,6 +42,7 @@ published: $(VENV)/.test
 # PyTorch's databases of operators, modules and optimizers with the counter and without.
 opdb: $(VENV)/.test
 	$(BIN)/python -W ignore -m benchmarks.opdb
+	$(BIN)/python -W ignore -m benchmarks.known
 
 # XLA's cost analysis of basic operators beside ours.
 xla: $(VENV)/.test
