@@ -10,6 +10,7 @@ Python 3.11, which doesn't say which brackets of a line run, nothing is.
 from __future__ import annotations
 
 import ast
+import dis
 import linecache
 import os
 import sys
@@ -21,13 +22,24 @@ import torch
 
 from flopdispatch.capture.known import Known, has_data
 from flopdispatch.capture.literals import TENSOR
+from flopdispatch.capture.private import unwatched, without_dispatch
 
 # Operators whose second argument has a tensor for each list in brackets.
 INDEXED = frozenset({"index", "index_put", "index_put_", "_index_put_impl_"})
 
+_SUBSCRIPTS = ("BINARY_SUBSCR", "STORE_SUBSCR", "BINARY_OP")  # the last one from Python 3.14 on
 _OWN = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _UNTOLD = object()  # what isn't written there
 _MANY = 32  # a list of as many items is never taken for a tuple of indices
+
+
+def know_index(known: Known, index: torch.Tensor) -> None:
+    """Know a tensor that torch has just made, if of the only list of its shape in brackets."""
+    if has_data(index) or known.part(index) is not None:
+        return
+    fitting = [numbers for numbers in _items() or () if _fits(numbers, index)]
+    if fitting and all(list(numbers) == list(fitting[0]) for numbers in fitting):
+        _know(known, index, fitting[0])
 
 
 def know_indices(known: Known, indices: Any) -> None:
@@ -35,35 +47,49 @@ def know_indices(known: Known, indices: Any) -> None:
     made = [index for index in indices if index is not None]
     if all(has_data(index) or known.part(index) is not None for index in made):
         return
-    for index, numbers in zip(made, lists_in_brackets(len(made))):
-        if numbers is not None and known.part(index) is None:
-            known.make(partial(TENSOR, dtype=index.dtype, device="cpu"), (numbers,), {}, index)
+    items = _items() or []
+    if len(items) != len(made):  # what isn't known may be single numbers, which take no tensor
+        items = [item for item in items if item is not _UNTOLD]
+    if len(items) == len(made):
+        for index, numbers in zip(made, items):
+            if _fits(numbers, index) and known.part(index) is None:
+                _know(known, index, numbers)
 
 
-def lists_in_brackets(number: int) -> list[Any]:
-    """What the index that runs now has for each of its `number` tensors, None if no list."""
+def _know(known: Known, index: torch.Tensor, numbers: Any) -> None:
+    known.make(partial(TENSOR, dtype=index.dtype, device="cpu"), (numbers,), {}, index)
+
+
+def _fits(numbers: Any, index: torch.Tensor) -> bool:
+    """Whether a tensor may be made of this: a list, in most cases."""
+    if not (isinstance(numbers, list | tuple | range) or hasattr(numbers, "__array_interface__")):
+        return False
+    with without_dispatch(), unwatched():
+        try:
+            real = TENSOR(numbers, device="cpu")
+        except Exception:  # of other things than numbers
+            return False
+    return real.shape == index.shape and (real.dtype is torch.bool) == (index.dtype is torch.bool)
+
+
+def _items() -> list[Any] | None:
+    """What the brackets that the program is at hold for tensors in the index, None if none."""
     frame: Any = sys._getframe(1)
     while frame.f_code.co_filename.startswith(_OWN):
         frame = frame.f_back
     node = _brackets(frame)
     if node is None:
-        return [None] * number
+        return None
     index = _read(node, frame)
     if type(index) is tuple or (type(index) is list and _is_tuple(index)):
-        items = [item for item in index if _takes_tensor(item)]
-    else:
-        items = [index]
-    if len(items) != number:  # what isn't known may be single numbers, which take no tensor
-        items = [item for item in items if item is not _UNTOLD]
-    if len(items) != number:
-        return [None] * number
-    return [item if _is_list(item) else None for item in items]
+        return [item for item in index if _takes_tensor(item)]
+    return [index]
 
 
 def _brackets(frame: Any) -> ast.expr | None:
     """What is written in the brackets that a frame is at."""
     positions = getattr(frame.f_code, "co_positions", None)
-    if positions is None:
+    if positions is None or dis.opname[frame.f_code.co_code[frame.f_lasti]] not in _SUBSCRIPTS:
         return None
     place: Any = next(islice(positions(), frame.f_lasti // 2, None), (None,) * 4)
     if None in place:
@@ -114,7 +140,3 @@ def _takes_tensor(item: Any) -> bool:
     if isinstance(item, torch.Tensor):
         return item.dim() > 0 or item.dtype in (torch.bool, torch.uint8)
     return not (item is None or item is ... or type(item) in (int, slice))
-
-
-def _is_list(item: Any) -> bool:
-    return isinstance(item, list | tuple | range) or hasattr(item, "__array_interface__")

@@ -46,7 +46,8 @@ EMPTY = frozenset({
     "empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided",
 })  # fmt: skip
 FRESH = EMPTY | {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
-RESIZED = frozenset({"resize_", "resize_as_", "set_", "_resize_output_"})
+RESIZED = frozenset({"resize_", "resize_as_", "_resize_output_"})
+LIFTED = "lift_fresh"  # gets what torch has made of a list: see brackets.py
 # Of these the target's own values say nothing, if they write all of its storage.
 OVERWRITE = frozenset({"zero_", "fill_", "copy_"})
 # These write to running statistics, and their schemas don't say so.
@@ -212,14 +213,15 @@ class Known:
         except _UnknownError:
             return
         made = list(tensors_in(out))
-        if not made or not all(map(self._is_new, made)):
+        if not made or not all(has_data(tensor) or self._is_new(tensor) for tensor in made):
             return
         layouts = [layout_of(tensor) for tensor in made]
         for tensor, value in zip(made, new(run, *parts, inputs, layouts)):
-            self.bind(tensor, value)
+            if not has_data(tensor):
+                self.bind(tensor, value)
 
     def _is_new(self, tensor: torch.Tensor) -> bool:
-        if has_data(tensor) or not is_plain(tensor) or tensor.numel() > LIMIT:
+        if not is_plain(tensor) or tensor.numel() > LIMIT:
             return False
         return covers(tensor) and _key(tensor) not in self.entries
 
@@ -276,9 +278,13 @@ class Known:
 def role_of(overload: Any) -> Role | None:
     """The role of an overload; None if known values neither come of it nor end by it."""
     schema = getattr(overload, "_schema", None)
-    if schema is None or is_view(schema):
+    if schema is None or (is_view(schema) and schema.name != f"aten::{LIFTED}"):
+        return None
+    if schema.name == "aten::set_":  # gives its argument another storage, and writes to none
         return None
     name = schema.name.split("::")[1]
+    if name == LIFTED:
+        return Role(name, (), False, False)
     writes = tuple(
         (place, argument.name)
         for place, argument in enumerate(schema.arguments)
@@ -311,6 +317,8 @@ def watch_of(call: Call) -> Any:
 
 
 def _watched(call: Call, role: Role) -> Any:
+    if role.name == LIFTED:
+        return -1
     _, args, kwargs, result, _ = call.key
     given, made = list(_tensor_keys((args, kwargs))), list(_tensor_keys(result))
     if any(key[3].type != "meta" for key in (*given, *made)):
@@ -386,7 +394,7 @@ def _stood_for(held: int | torch.Tensor | Part) -> Value | None:
         return new(torch.clone, (held,), {}, [held.value], [held.layout._replace(offset=0)])[0]
     if not is_plain(held) or held.numel() > LIMIT:
         return None
-    return given(held, layout_of(held)._replace(offset=0))
+    return given(held)
 
 
 def _version(tensor: torch.Tensor) -> int:

@@ -19,7 +19,7 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 from torch.utils import _device
 
 from flopdispatch.capture.known import has_data
-from flopdispatch.capture.private import unwatched
+from flopdispatch.capture.private import unwatched, without_dispatch
 from flopdispatch.errors import DataDependentError
 
 # Told of a tensor without data and of what it was made of.
@@ -115,7 +115,15 @@ def _told(original: Callable[..., Any], name: str = "data", place: int = 0) -> C
         given = args[place] if place < len(args) else kwargs.get(name)
         if listeners is None or given is None or isinstance(given, torch.Tensor):
             return call(*args, **kwargs)
-        made = call(*args, **kwargs)
+        try:
+            made = call(*args, **kwargs)
+        except RuntimeError:  # it is to have data, and is made of tensors without
+            with unwatched():
+                given = _asked(given)
+            if place < len(args):
+                made = call(*args[:place], given, *args[place + 1 :], **kwargs)
+            else:
+                made = call(*args, **{**kwargs, name: given})
         with unwatched():
             if isinstance(made, torch.Tensor) and not has_data(made):
                 for listener in listeners:
@@ -123,6 +131,17 @@ def _told(original: Callable[..., Any], name: str = "data", place: int = 0) -> C
         return made
 
     return literal
+
+
+def _asked(data: Any) -> Any:
+    """Nested lists with the values of tensors without data, which the program asks for."""
+    if isinstance(data, list | tuple):
+        return [_asked(item) for item in data]
+    if not isinstance(data, torch.Tensor) or has_data(data):
+        return data
+    number = data.item()
+    with without_dispatch():
+        return TENSOR(number, dtype=data.dtype, device="cpu").reshape(data.shape)
 
 
 def _formatted(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import torch
 
 from flopdispatch.assumptions import Assume, Assumption
-from flopdispatch.capture.brackets import INDEXED, know_indices
+from flopdispatch.capture.brackets import INDEXED, know_index, know_indices
 from flopdispatch.capture.calls import Call
 from flopdispatch.capture.guesses import assumed_value, guess
 from flopdispatch.capture.known import (
+    LIFTED,
     LIMIT,
     Known,
     covers,
@@ -68,7 +69,9 @@ class Questions:
         if call.watch is False:
             return
         role = call.watch[1]
-        if role.name in INDEXED:
+        if role.name == LIFTED:
+            know_index(self.known, args[0])
+        elif role.name in INDEXED:
             know_indices(self.known, args[1])
         self.known.follow(call, args, kwargs, out)
         if role.guessed:

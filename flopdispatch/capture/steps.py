@@ -124,9 +124,18 @@ def run_for(step: Step) -> int:
     return nbytes
 
 
-def given(tensor: torch.Tensor, layout: Layout) -> Value:
-    """The value of a tensor that has data, and that nobody writes to meanwhile."""
-    return Value(Step(lambda: [laid_out(tensor, layout)]), 0)
+def given(tensor: torch.Tensor) -> Value:
+    """The value of a storage for a tensor that has data, and that nobody writes to meanwhile."""
+    layout = layout_of(tensor)
+    extent = 1 + sum([(size - 1) * step for size, step in zip(layout.shape, layout.stride)])
+
+    def call() -> list[Any]:
+        if extent > 2 * tensor.numel():  # it may be one column of a huge matrix
+            return [laid_out(tensor, layout)]
+        between = tensor.as_strided((extent,), (1,))  # what lies between its elements, too
+        return [laid_out(between, Layout((extent,), (1,), 0, layout.dtype))]
+
+    return Value(Step(call), 0)
 
 
 def blank(nbytes: int) -> Value:
