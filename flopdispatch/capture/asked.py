@@ -9,9 +9,10 @@ import torch
 
 from flopdispatch.capture.brackets import know_indices
 from flopdispatch.capture.guesses import assumed_value
-from flopdispatch.capture.known import LIMIT, has_data
+from flopdispatch.capture.known import has_data
 from flopdispatch.capture.private import without_dispatch
 from flopdispatch.capture.questions import Answer, Questions, chosen_text, empty_like
+from flopdispatch.capture.roles import LIMIT
 from flopdispatch.capture.steps import tensors_in
 
 aten = torch.ops.aten

@@ -34,7 +34,7 @@ class Call:
         self.answer: Callable[[Any, Any], Any] | None = None
         self._call: OpCall | None = None
         self._pattern: Key = None
-        self.watch: Any = None  # when known values are concerned: see known.py
+        self.watch: Any = None  # when known values are concerned: see roles.py
 
     @property
     def call(self) -> OpCall:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from flopdispatch.assumptions import Assume
-from flopdispatch.capture.known import CHOICES, LIMIT, TRUTHS, Known, Role, covers, has_data
+from flopdispatch.capture.known import Known, covers, has_data
+from flopdispatch.capture.roles import CHOICES, LIMIT, TRUTHS, Role
 from flopdispatch.capture.steps import Step, Value, laid_out, layout_of, tensors_in
 from flopdispatch.spec import signature
 
