@@ -17,7 +17,7 @@ from flopdispatch.capture.calls import Call
 from flopdispatch.capture.guesses import assumed_value, guess
 from flopdispatch.capture.known import Known, covers, has_data, is_plain, snapshot
 from flopdispatch.capture.literals import TENSOR
-from flopdispatch.capture.private import source_line, without_dispatch
+from flopdispatch.capture.private import resolving, source_line, without_dispatch
 from flopdispatch.capture.roles import LIFTED, LIMIT, watch_of
 from flopdispatch.capture.scopes import ScopeTracker
 from flopdispatch.capture.steps import Step, Value, layout_of, new, tensors_in
@@ -102,7 +102,7 @@ class Questions:
             real_kwargs = {**real_kwargs, "device": torch.device("cpu")}
         try:
             with without_dispatch(), torch.no_grad():
-                out = overload(*real_args, **real_kwargs)
+                out = resolving(overload)(*real_args, **real_kwargs)
         except Exception:  # no kernel on the CPU; an error of the program's is one without us too
             return None
         for text in assumed:

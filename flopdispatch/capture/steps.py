@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from flopdispatch.capture.private import unwatched, without_dispatch
+from flopdispatch.capture.private import resolving, unwatched, without_dispatch
 
 _CPU = torch.device("cpu")
 
@@ -98,7 +98,7 @@ class Step:
             if self.dtype is not before:
                 torch.set_default_dtype(self.dtype)
             with torch.inference_mode(False), torch.no_grad(), without_dispatch(), unwatched():
-                self.results = self.call() if self.call is not None else []
+                self.results = resolving(self.call)() if self.call is not None else []
         except Exception:  # no kernel on the CPU, or arguments that no kernel takes
             self.results = []
         finally:
