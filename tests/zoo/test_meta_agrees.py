@@ -6,7 +6,6 @@ difference is here to the digit, and why it is there.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,8 +19,9 @@ from torch import Tensor, nn
 from benchmarks import agreement_architectures
 from benchmarks.agreement_architectures import ARCHITECTURES, NO_BACKWARD_IN_EVAL
 from benchmarks.equality_transformers import BATCH, VOCABULARY
-from flopdispatch import Profile, count, on_meta
+from flopdispatch import count, on_meta
 from tests.versions import needs_torch
+from tests.zoo.modules import own_macs
 
 LEAST = 80  # models of which nothing is assumed
 
@@ -125,14 +125,6 @@ CASES = [
     pytest.param(name, marks=needs_torch(2, 15, NEWER[name])) if name in NEWER else name
     for name in MODELS
 ]
-
-
-def own_macs(profile: Profile) -> Counter[tuple[str, str]]:
-    """MACs of each module, without those below it, by phase."""
-    found: Counter[tuple[str, str]] = Counter()
-    for row in profile.rows:
-        found[row.scope, row.phase] += profile.prices[row.call].cost.macs * row.times
-    return +found
 
 
 def test_there_are_enough_models_of_which_nothing_is_assumed() -> None:
