@@ -9,7 +9,7 @@ all else of which it isn't certain that an answer can't be told from a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -27,6 +27,7 @@ from flopdispatch.capture.patterns import (
 )
 from flopdispatch.capture.private import has_bits, share_storage
 from flopdispatch.capture.sizes import worked_out
+from flopdispatch.capture.steps import tensors_in
 
 Answer = Callable[[Any, Any], Any]
 
@@ -60,7 +61,7 @@ def answer_for(overload: Any, args: Any, kwargs: Any, key: Key, out: Any) -> Ans
         return None
     if not _are_told(args, kwargs):
         return None
-    arguments = list(_tensors((args, kwargs)))
+    arguments = list(tensors_in((args, kwargs)))
     if written:
         answer = template = _returning(overload, args, kwargs, key, out)
         found = pattern_of(overload, key)
@@ -107,7 +108,7 @@ def _from_example(overload: Any, args: Any, kwargs: Any, places: dict[int, int])
     small, named, key, out = shown
     if _writes(overload):
         return _returning(overload, small, named, key, out)
-    recipe = _recipe(out, {_storage(tensor) for tensor in _tensors((small, named))}, "cpu")
+    recipe = _recipe(out, {_storage(tensor) for tensor in tensors_in((small, named))}, "cpu")
     if recipe is None:
         return None
     number = number_of_tensors(overload, args)
@@ -129,7 +130,7 @@ def clear_cache() -> None:
 
 def _are_told(args: Any, kwargs: Any) -> bool:
     """Whether the tensors' keys tell all that counts of them: they don't tell of conjugation."""
-    return all(t.is_meta and not t.is_complex() for t in _tensors((args, kwargs)))
+    return all(t.is_meta and not t.is_complex() for t in tensors_in((args, kwargs)))
 
 
 @cache
@@ -167,7 +168,7 @@ def _returning(overload: Any, args: Any, kwargs: Any, key: Key, out: Any) -> Ans
         return None
     given = [*enumerate(args), *kwargs.items()]
     others = [at for at, value in given if isinstance(value, torch.Tensor) and at != place]
-    if len(others) + 1 != len(list(_tensors((args, kwargs)))):
+    if len(others) + 1 != len(list(tensors_in((args, kwargs)))):
         return None  # some are in lists
     if not others and place == 0:
         return _first
@@ -252,13 +253,3 @@ def _nbytes(tensor: torch.Tensor) -> int:
 
 def _storage(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
