@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -65,7 +66,7 @@ class Assume:
     condition: bool | None = False
     number: int | float | None = None
     even: bool = True
-    operators: Mapping[str, Share] = field(default_factory=dict)
+    operators: Mapping[str, Share | None] = field(default_factory=dict)
     scopes: Mapping[str, Assume] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,10 +75,11 @@ class Assume:
         for name, share in shares.items():
             if share is not None:
                 _check_share(name, share)
-        if self.condition not in (True, False, None):
+        if self.condition is not None and type(self.condition) is not bool:
             raise ArgumentError(f"condition= takes True, False or None, got {self.condition!r}")
-        if self.number is not None and type(self.number) not in (int, float):
-            raise ArgumentError(f"number= takes a number or None, got {self.number!r}")
+        number = self.number
+        if number is not None and not (type(number) in (int, float) and math.isfinite(number)):
+            raise ArgumentError(f"number= takes a finite number or None, got {number!r}")
         for name, other in self.scopes.items():
             if not isinstance(other, Assume):
                 raise ArgumentError(f"scopes[{name!r}] takes an Assume, got {other!r}")

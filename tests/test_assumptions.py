@@ -209,8 +209,10 @@ def test_a_share_of_another_kind_is_an_error(name: str, value: Any) -> None:
          "operators['aten::index'] takes a fraction from 0.0 to 1.0, a number >= 0 or a function "
          "of n, got 2.0"),
         ({"condition": "yes"}, "condition= takes True, False or None, got 'yes'"),
-        ({"number": "3"}, "number= takes a number or None, got '3'"),
-        ({"number": True}, "number= takes a number or None, got True"),
+        ({"number": "3"}, "number= takes a finite number or None, got '3'"),
+        ({"number": True}, "number= takes a finite number or None, got True"),
+        ({"number": float("nan")}, "number= takes a finite number or None, got nan"),
+        ({"condition": 1}, "condition= takes True, False or None, got 1"),
         ({"scopes": {"*.rpn": 0.5}}, "scopes['*.rpn'] takes an Assume, got 0.5"),
     ],
 )  # fmt: skip

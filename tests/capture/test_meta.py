@@ -350,3 +350,15 @@ def test_an_out_variant_that_warns_warns_each_time() -> None:
 
     without, with_cache = both_ways(said)
     assert with_cache == without
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_of_numbers_alone_a_result_is_on_the_cpu(device: str) -> None:
+    x = torch.ones(2, device=device)
+    for _ in range(2):
+        clear_cache()
+        with FlopCounter(display=False):
+            x + 1
+            found = torch.add(1, 2), torch.div(8, 4, rounding_mode="trunc")
+            assert [tensor.device.type for tensor in found] == ["cpu", "cpu"]
+            assert [tensor.item() for tensor in found] == [3, 2]
