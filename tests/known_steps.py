@@ -114,6 +114,14 @@ def churned(o: Operands) -> Tensor:
     return total
 
 
+def left_behind(o: Operands) -> Tensor:
+    """A copy on the device of what is then written to where it came from."""
+    origin = torch.arange(o.n + 1)
+    copy = origin.to(o.device, copy=True)
+    origin.add_(1)
+    return copy
+
+
 def exchanged(o: Operands) -> Tensor:
     x, data = o.x.clone(), o.like(o.x).to(o.x.dtype)
     if x.is_inference() != data.is_inference():  # torch refuses these on meta
@@ -180,6 +188,7 @@ MADE: Steps = {
     "tensor of tensors": lambda o: torch.tensor([o.x.sum(), o.n], device=o.device),
     "copy of a tensor": lambda o: torch.asarray(o.x, copy=True),
     "to meta and back": lambda o: torch.arange(9)[o.n :: 2].clone().to(o.device),
+    "left behind": left_behind,
     "of a tensor": lambda o: torch.full((2,), 1, device=o.device) * o.x.sum(),
     "churn": churned,
 }
@@ -301,7 +310,7 @@ OUT: Steps = {
         o.x.flatten(), out=(o.x.new_ones(o.x.numel()), o.x.new_zeros(o.x.numel()).long())
     ),
     "eq out": lambda o: torch.eq(o.x, o.n, out=o.x.new_ones(o.x.shape, dtype=torch.bool)),
-    "where out": lambda o: torch.where(o.x > 1, o.x, o.x + 1, out=o.x.t() if o.n % 2 else o.x),
+    "where out": lambda o: torch.where(o.x > 1, o.x, o.x + 1, out=o.x),
 }
 # What is in brackets is known from Python 3.11 on: see capture/brackets.py.
 LISTS: Steps = {

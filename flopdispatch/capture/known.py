@@ -151,8 +151,8 @@ class Known:
 
     def _make(self, run: Any, role: Role, args: Any, kwargs: Any, out: Any) -> None:
         if role.name in EMPTY:
-            storage = out.untyped_storage()
-            if is_plain(out):
+            if is_plain(out) and not has_data(out):
+                storage = out.untyped_storage()
                 if len(self.entries) >= self.sweep_at:
                     self._sweep()
                 self.entries[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
@@ -190,6 +190,9 @@ class Known:
                 self.bind(target, blank(target.untyped_storage().nbytes()))
             elif key not in self.entries:
                 return
+        for key, target in targets.items():
+            if key in self.entries and type(self.entries[key][1]) is int:
+                self.bind(target, blank(self.entries[key][1]))
         inputs: list[Value] = []
         try:
             parts = self.parts(args, inputs), self.parts(kwargs, inputs)
@@ -270,8 +273,8 @@ def snapshot(tensor: torch.Tensor) -> Part | None:
 
 def _stood_for(held: int | torch.Tensor | Part) -> Value | None:
     """The value of a storage that an entry without one is of, None if it isn't known."""
-    if isinstance(held, int):
-        return blank(held)
+    if isinstance(held, int):  # not written yet: it stands for data
+        return None if held else blank(held)
     if isinstance(held, Part):
         return new(torch.clone, (held,), {}, [held.value], [held.layout._replace(offset=0)])[0]
     if not is_plain(held) or held.numel() > LIMIT:

@@ -14,8 +14,7 @@ from flopdispatch.traffic import is_view
 
 LIMIT = 1 << 23  # elements; of larger tensors nothing is known
 
-# New tensors of which the arguments' values say nothing: also those that are yet to be written,
-# since no program reads what isn't.
+# New tensors of which the arguments' values say nothing: also those that are yet to be written.
 EMPTY = frozenset({
     "empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided",
 })  # fmt: skip
