@@ -131,7 +131,7 @@ class Known:
         for tensor, (part, version) in list(KEPT.items()):
             if version == _version(tensor):
                 storage = tensor.untyped_storage()
-                self.entries[storage._cdata] = storage, part
+                self.entries[storage._cdata] = storage, part.value
 
     # Of a call
 

@@ -74,8 +74,8 @@ class Questions:
         """Know what a program writes into a tensor without data, if that is known."""
         if tensor.numel() <= LIMIT and is_plain(tensor):
             self.known.make(partial(TENSOR, dtype=tensor.dtype, device="cpu"), (data,), {}, tensor)
-            if not any(True for _ in tensors_in(data)):  # which may be other numbers when one asks
-                self.known.tensor(tensor)
+            if not _stays(data):
+                self.known.tensor(tensor)  # now: it may hold others when one asks
 
     # What is known
 
@@ -204,6 +204,13 @@ class Questions:
         if number is None:
             raise self.refuse(overload, tensor, of)
         return number
+
+
+def _stays(data: Any) -> bool:
+    """Whether numbers written down now are these forever: lists are copied, arrays are not."""
+    if isinstance(data, list | tuple):
+        return all(map(_stays, data))
+    return isinstance(data, int | float | complex | torch.Tensor)
 
 
 def chosen_text(number: int, n: int) -> str:
