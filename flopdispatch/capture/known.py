@@ -179,7 +179,7 @@ class Known:
     def _is_new(self, tensor: torch.Tensor) -> bool:
         if not is_plain(tensor) or tensor.numel() > LIMIT:
             return False
-        return covers(tensor) and _key(tensor) not in self.entries
+        return _key(tensor) not in self.entries
 
     def _write(
         self, run: Any, role: Role, args: Any, kwargs: Any, targets: dict[int, torch.Tensor]

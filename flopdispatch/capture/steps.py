@@ -126,8 +126,8 @@ def run_for(step: Step) -> int:
 
 def given(tensor: torch.Tensor) -> Value:
     """The value of a storage for a tensor that has data, and that nobody writes to meanwhile."""
-    layout = layout_of(tensor)
-    extent = 1 + sum([(size - 1) * step for size, step in zip(layout.shape, layout.stride)])
+    layout = layout_of(tensor)._replace(offset=0)
+    extent = _extent(layout)
 
     def call() -> list[Any]:
         if extent > 2 * tensor.numel():  # it may be one column of a huge matrix
@@ -173,6 +173,11 @@ def written(
 
     step = Step(call, inputs)
     return [Value(step, slot) for slot in range(len(old))]
+
+
+def _extent(layout: Layout) -> int:
+    """How many elements of its storage a tensor spans, if it has any."""
+    return 1 + sum([(size - 1) * step for size, step in zip(layout.shape, layout.stride)])
 
 
 def tensors_in(value: Any) -> Iterable[torch.Tensor]:
@@ -221,7 +226,9 @@ def laid_out(tensor: torch.Tensor, layout: Layout) -> Any:
     """
     if tuple(tensor.shape) != layout.shape or tensor.dtype is not layout.dtype:
         raise ValueError(f"expected {layout}, got {tensor.shape} of {tensor.dtype}")
-    laid = torch.empty_strided(layout.shape, layout.stride, dtype=layout.dtype)
+    extent = layout.offset + _extent(layout)
+    whole = torch.empty(extent if tensor.numel() else 0, dtype=layout.dtype)
+    laid = whole.as_strided(layout.shape, layout.stride, layout.offset)
     once = tuple([slice(None if step else 1) for step in layout.stride])  # expanded elements
     laid[once].copy_(tensor[once])
     return laid.untyped_storage()
