@@ -234,10 +234,10 @@ def test_a_device_that_this_machine_has_not_knows_as_much() -> None:
         place = ids.device
         steps = torch.arange(3, device=place) + ids
         literal = torch.tensor([5, 6], device=place)
-        chosen = steps[steps > 2]
-        ids[0] = 7
+        chosen = steps.masked_select(steps > 2)
+        ids.select(0, 0).fill_(7)
         return [
-            ids.tolist(), steps.tolist(), int(steps.sum()), chosen.shape, chosen.tolist(),
+            ids.tolist(), steps.tolist(), steps.sum().item(), chosen.shape, chosen.tolist(),
             literal.tolist(), bool((steps > 4).any()), steps.unique().tolist(),
             ids.repeat_interleave(steps).tolist(), held(scores > 0.5),
         ]  # fmt: skip
