@@ -40,6 +40,8 @@ from flopdispatch.registry import Registry
 from flopdispatch.rules import name_of
 from flopdispatch.units import some
 
+FAKES_END_THE_PROCESS = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10)
+
 Counter = TypeVar("Counter", bound="FlopCounter")
 
 
@@ -286,6 +288,11 @@ def count(
     model = model_to_run(model)
     here = is_here(place)
     fake = not here and place.type != "meta"
+    if fake and FAKES_END_THE_PROCESS:
+        raise ArgumentError(
+            f"this machine has no {place}, and before version 2.10 torch ends the process at a "
+            "convolution there; use device='meta', which is the default, or a newer torch"
+        )
     if fake and backward:
         raise ArgumentError(
             f"backward=True takes a device that this machine has, and it has no {place}: autograd "

@@ -28,11 +28,14 @@ from flopdispatch import (
     on_meta,
     spec,
 )
+from flopdispatch.counter import FAKES_END_THE_PROCESS
+from tests.versions import needs_torch
 
 WIDTH = 8
 ONE = WIDTH * WIDTH  # MACs of a linear layer, for one row
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+fakes_run = needs_torch(2, 10, "a convolution on a fake GPU ends the process")
 
 
 # No memory
@@ -127,6 +130,7 @@ def test_an_operator_that_isnt_there_is_the_models_own_error() -> None:
 
 
 @without_gpu
+@fakes_run
 def test_a_gpus_operators_without_one() -> None:
     model = on_meta(torchvision.models.resnet18)
     on_gpu, on_cpu = count(model, (1, 3, 64, 64), device="cuda"), count(model, (1, 3, 64, 64))
@@ -140,6 +144,7 @@ def test_a_gpus_operators_without_one() -> None:
 
 
 @without_gpu
+@fakes_run
 def test_there_values_are_known_as_on_meta() -> None:
     def program(x: Tensor, mask: Tensor) -> Tensor:
         steps = torch.arange(x.shape[0], device=x.device)
@@ -154,6 +159,14 @@ def test_there_values_are_known_as_on_meta() -> None:
 
 
 @without_gpu
+@pytest.mark.skipif(not FAKES_END_THE_PROCESS, reason="for a torch that can't")
+def test_an_old_torch_is_not_let_end_the_process() -> None:
+    with pytest.raises(ArgumentError, match=r"before version 2\.10"):
+        count(nn.Conv2d(3, 3, 3), (1, 3, 8, 8), device="cuda")
+
+
+@without_gpu
+@fakes_run
 def test_a_backward_needs_the_device() -> None:
     with pytest.raises(ArgumentError, match="device='meta'"):
         count(nn.Linear(WIDTH, WIDTH), (2, WIDTH), device="cuda", backward=True)
