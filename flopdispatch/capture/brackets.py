@@ -14,7 +14,6 @@ import dis
 import linecache
 import os
 import sys
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -23,6 +22,7 @@ import torch
 from flopdispatch.capture.known import Known, has_data
 from flopdispatch.capture.literals import TENSOR
 from flopdispatch.capture.private import unwatched, without_dispatch
+from flopdispatch.capture.steps import given
 
 # Operators whose second argument has a tensor for each list in brackets.
 INDEXED = frozenset({"index", "index_put", "index_put_", "_index_put_impl_"})
@@ -37,9 +37,12 @@ def know_index(known: Known, index: torch.Tensor) -> None:
     """Know a tensor that torch has just made, if of the only list of its shape in brackets."""
     if has_data(index) or known.part(index) is not None:
         return
-    fitting = [numbers for numbers in _items() or () if _fits(numbers, index)]
-    if fitting and all(list(numbers) == list(fitting[0]) for numbers in fitting):
-        _know(known, index, fitting[0])
+    with without_dispatch(), unwatched():
+        made = [_made_of(item, index) for item in _items() or ()]
+        fitting = [real for real in made if real is not None]
+        one = bool(fitting) and all(torch.equal(real, fitting[0]) for real in fitting)
+    if one:
+        known.bind(index, given(fitting[0]))
 
 
 def know_indices(known: Known, indices: Any) -> None:
@@ -50,26 +53,26 @@ def know_indices(known: Known, indices: Any) -> None:
     items = _items() or []
     if len(items) != len(made):  # what isn't known may be single numbers, which take no tensor
         items = [item for item in items if item is not _UNTOLD]
-    if len(items) == len(made):
-        for index, numbers in zip(made, items):
-            if _fits(numbers, index) and known.part(index) is None:
-                _know(known, index, numbers)
+    if len(items) != len(made):
+        return
+    for index, item in zip(made, items):
+        if not has_data(index) and known.part(index) is None:
+            with without_dispatch(), unwatched():
+                real = _made_of(item, index)
+            if real is not None:
+                known.bind(index, given(real))
 
 
-def _know(known: Known, index: torch.Tensor, numbers: Any) -> None:
-    known.make(partial(TENSOR, dtype=index.dtype, device="cpu"), (numbers,), {}, index)
-
-
-def _fits(numbers: Any, index: torch.Tensor) -> bool:
-    """Whether a tensor may be made of this: a list, in most cases."""
-    if not (isinstance(numbers, list | tuple | range) or hasattr(numbers, "__array_interface__")):
-        return False
-    with without_dispatch(), unwatched():
-        try:
-            real = TENSOR(numbers, device="cpu")
-        except Exception:  # of other things than numbers
-            return False
-    return real.shape == index.shape and (real.dtype is torch.bool) == (index.dtype is torch.bool)
+def _made_of(item: Any, index: torch.Tensor) -> torch.Tensor | None:
+    """What torch makes of a list in brackets; None of what is none, or can't have made `index`."""
+    if not (isinstance(item, list | tuple | range) or hasattr(item, "__array_interface__")):
+        return None
+    try:
+        real = TENSOR(item, device="cpu")
+    except Exception:  # of other things than numbers
+        return None
+    fits = real.shape == index.shape and (real.dtype is torch.bool) == (index.dtype is torch.bool)
+    return real.to(index.dtype) if fits else None
 
 
 def _items() -> list[Any] | None:
@@ -122,8 +125,7 @@ def _read(node: ast.expr, frame: Any) -> Any:
     if isinstance(node, ast.Tuple):
         return tuple([_read(item, frame) for item in node.elts])
     if isinstance(node, ast.List):
-        items = [_read(item, frame) for item in node.elts]
-        return _UNTOLD if _UNTOLD in items else items
+        return [_read(item, frame) for item in node.elts]
     return _UNTOLD
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the name all of torch uses)
 from torch import Tensor, nn
 
-from flopdispatch import count
+from flopdispatch import DataDependentError, count
 from flopdispatch.capture.known import SMALL
 from flopdispatch.capture.roles import LIMIT, role_of
 from flopdispatch.capture.steps import MAX_WAITING, Step
@@ -105,7 +105,19 @@ def test_larger_tensors_are_not_known() -> None:
         return held(counting(n, dtype=torch.uint8)[:1])
 
     assert answer(program, LIMIT) == [0]
-    assert answer(program, LIMIT + 1) == REFUSED
+    assert answer(program, LIMIT + 1, assume=NOTHING) == REFUSED
+
+
+def test_larger_inputs_and_views_are_not_known() -> None:
+    def program(x: Tensor) -> Any:
+        wide = counting(1).expand(LIMIT + 1)
+        with pytest.raises(DataDependentError):
+            wide.cpu()
+        return held(x[:1]), held(wide[:1])
+
+    small, large = (torch.zeros(n, dtype=torch.uint8) for n in (LIMIT, LIMIT + 1))
+    assert answer(program, small) == ([0], [0])
+    assert answer(program, large, assume=NOTHING) == (REFUSED, [0])
 
 
 def test_buffers_are_known_and_parameters_only_if_small() -> None:
@@ -140,6 +152,7 @@ def test_buffers_are_known_and_parameters_only_if_small() -> None:
         torch.arange(9)[8],
         torch.zeros(0, 3),
         torch.arange(4000).reshape(40, 100)[:, 7],
+        torch.arange(4000).reshape(40, 100)[:, 7:8].expand(40, 3),
         nn.Parameter(torch.ones(2)),
         torch.tensor([1 + 2j, 3]),
         torch.arange(3.0, requires_grad=True) * 2,
@@ -151,6 +164,14 @@ def test_a_real_input_is_known_however_it_lies(real: Tensor) -> None:
         return x.flatten()[:1].tolist(), x.tolist(), (x + 1).tolist()
 
     assert answer(program, real) == program(real)
+
+
+def test_what_lies_between_the_elements_of_a_real_input_is_known() -> None:
+    real = torch.arange(24).reshape(4, 6)[1:, ::2]
+    assert answer(lambda x: x.as_strided((2, 3), (6, 1)).tolist(), real) == [
+        [6, 7, 8],
+        [12, 13, 14],
+    ]
 
 
 def test_a_real_input_stays_as_it_is() -> None:

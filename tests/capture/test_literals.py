@@ -166,6 +166,8 @@ BRACKETS: dict[str, Callable[[Tensor], Any]] = {
     "none": lambda x: x[None, [1, 0]],
     "tuple in it": lambda x: x[:, (0, 2)],
     "tensor beside": lambda x: x[[0, 1], x[:2, 1] % 2],
+    "arrays in a list": lambda x: x[[np.array([0, 1]), np.array([1, 0])]],
+    "tensors in a list": lambda x: x[[x[0, :2], x[0, 1:3]]],
     "two lines": lambda x: x[
         :,
         [3, 1],
