@@ -105,7 +105,7 @@ class Questions:
                 out = resolving(overload)(*real_args, **real_kwargs)
         except Exception:  # no kernel on the CPU; an error of the program's is one without us too
             return None
-        for text in assumed:
+        for text in sorted(assumed):
             self.use(overload, text)
         return Answer(self._known_like(out, place, assumed))
 
@@ -161,7 +161,7 @@ class Questions:
 
     def use_all(self, overload: Any, tensor: torch.Tensor) -> None:
         """List the assumptions that a tensor's values rest on."""
-        for text in self.known.assumed(tensor):
+        for text in sorted(self.known.assumed(tensor)):
             self.use(overload, text)
 
     def refuse(self, overload: Any, tensor: torch.Tensor, keyword: str) -> DataDependentError:
