@@ -18,6 +18,7 @@ from flopdispatch.capture.known import FIRST_SWEEP, KEPT
 from flopdispatch.capture.roles import role_of
 from tests.capture.test_known_programs import in_double
 from tests.known_values import NOTHING, REFUSED, alive, answer, counting, data, held
+from tests.versions import needs_torch
 
 # Where they are
 
@@ -225,6 +226,7 @@ def test_a_counter_inside_of_another_changes_no_answer() -> None:
 # Elsewhere
 
 
+@needs_torch(2, 10, "a convolution on a fake GPU ends the process")
 def test_a_device_that_this_machine_has_not_knows_as_much() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has the device")
