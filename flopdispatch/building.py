@@ -43,28 +43,33 @@ def on_meta(build: Callable[..., Model], *args: Any, **kwargs: Any) -> Model:
     """
     try:
         with torch.device("meta"):
-            return _built(build, args, kwargs, warn=True)
+            model, left = _built(build, args, kwargs)
     except Exception as error:
         try:
             with _parameters_going_to_meta():
-                return _built(build, args, kwargs, warn=False)
+                model, _ = _built(build, args, kwargs)
         except Exception as second:
             raise second from error
+        left = {}
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"on_meta() takes a function that returns a module, got {model!r}")
+    if left:
+        names = some([f"{name} on {device}" for name, device in left.items()])
+        warnings.warn(f"parameters made elsewhere than on meta were moved: {names}", stacklevel=2)
+    return model
 
 
-def _built(build: Callable[..., Model], args: Any, kwargs: Any, warn: bool) -> Model:
+def _built(
+    build: Callable[..., Model], args: Any, kwargs: Any
+) -> tuple[Model, dict[str, torch.device]]:
+    """What a builder returns, and the parameters that were left elsewhere."""
     questions = Questions(NOTHING, strict=False)  # what is assumed would make another model
-    left = {}
+    left: dict[str, torch.device] = {}
     with literals(questions.literal), RecordingMode(ScopeTracker(Recording()), True, questions):
         model = build(*args, **kwargs)
         if isinstance(model, nn.Module):
             left = _finish(model, questions.known)
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(f"on_meta() takes a function that returns a module, got {model!r}")
-    if left and warn:
-        names = some([f"{name} on {device}" for name, device in left.items()])
-        warnings.warn(f"parameters made elsewhere than on meta were moved: {names}", stacklevel=3)
-    return model
+    return model, left
 
 
 def _finish(model: nn.Module, known: Known) -> dict[str, torch.device]:

@@ -27,6 +27,7 @@ from flopdispatch.errors import (
     UncountedOperatorWarning,
 )
 from flopdispatch.inputs import (
+    Told,
     differentiable,
     inputs_on,
     is_here,
@@ -268,10 +269,10 @@ def count(
     this machine doesn't have ("cuda" without a GPU) its operators are those of that device, on
     tensors without data, forward only. `strict` and `convention` are as for FlopCounter.
 
-    Real tensors among the inputs, up to 8 million elements each, and the buffers and parameters
-    of a real model are values that are known where there are no data: a program that asks for
-    what follows from them gets the true answer. `assume` is what to assume of all others; each
-    use is in `profile.assumptions`, or under `strict` raises DataDependentError.
+    Real tensors among the inputs and the buffers of a real model, up to 8 million elements each,
+    and its parameters of up to 64 are values that are known where there are no data: a program
+    that asks for what follows from them gets the true answer. `assume` is what to assume of all
+    others; each use is in `profile.assumptions`, or under `strict` raises DataDependentError.
 
     Raises: ArgumentError for arguments that can't be used; DataDependentError where the model
     asks for values that aren't known and nothing is assumed of; UncountedOperatorError under
@@ -301,7 +302,9 @@ def count(
     if assume is None and not here:
         assume = Assume()
     counter = FlopCounter(display=False, strict=strict, convention=convention, assume=assume)
-    tell = tell_nobody if counter._questions is None else counter._questions.known.stand_in
+    tell: Told = tell_nobody
+    if counter._questions is not None and not here:
+        tell = counter._questions.known.stand_in
     faking = fake_tensors() if fake else nullcontext()
     with faking, grad_mode(backward), untouched_random_state(place):
         args = tuple(inputs_on(v, place, f"input {i}", tell) for i, v in enumerate(inputs))

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from operator import is_
 from typing import Any
 
@@ -27,7 +27,7 @@ class Verbatim:
     value: Any
 
 
-# Told of each stand-in without data, and of what it stands for.
+# Told of each stand-in, and of what it stands for.
 Told = Callable[[torch.Tensor, torch.Tensor], None]
 
 
@@ -50,8 +50,7 @@ def inputs_on(
         return value.value
     if isinstance(value, torch.Tensor):
         stand_in = tensor_on(value, device).requires_grad_(value.requires_grad)
-        if not is_here(device):
-            tell(stand_in, value)
+        tell(stand_in, value)
         return stand_in
     if isinstance(value, TensorSpec):
         return torch.zeros(value.shape, dtype=value.dtype, device=device)
@@ -102,6 +101,7 @@ def _is_sharded(model: nn.Module) -> bool:
     return bool(kinds) and any(isinstance(module, kinds) for module in model.modules())
 
 
+@cache
 def is_here(device: torch.device) -> bool:
     """Whether this machine has a device, so that tensors there hold data; it has no meta."""
     if device.type in ("cpu", "meta"):
@@ -157,15 +157,13 @@ def state_on(
             stand_ins[id(parameter)] = nn.Parameter(
                 tensor_on(parameter, device), requires_grad=parameter.requires_grad
             )
-            if not here:
-                tell(stand_ins[id(parameter)], parameter)
+            tell(stand_ins[id(parameter)], parameter)
         state[name] = stand_ins[id(parameter)]
     for name, buffer in slots(model, "_buffers"):
         if id(buffer) not in stand_ins:
             copy = tensor_on(buffer, device)
             stand_ins[id(buffer)] = copy.clone() if here else copy
-            if not here:
-                tell(copy, buffer)
+            tell(copy, buffer)
         state[name] = stand_ins[id(buffer)]
     return state
 
