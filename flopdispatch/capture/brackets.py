@@ -12,8 +12,6 @@ from __future__ import annotations
 import ast
 import dis
 import linecache
-import os
-import sys
 from itertools import islice
 from typing import Any
 
@@ -21,14 +19,13 @@ import torch
 
 from flopdispatch.capture.known import Known, has_data
 from flopdispatch.capture.literals import TENSOR
-from flopdispatch.capture.private import unwatched, without_dispatch
+from flopdispatch.capture.private import caller, unwatched, without_dispatch
 from flopdispatch.capture.steps import given
 
 # Operators whose second argument has a tensor for each list in brackets.
 INDEXED = frozenset({"index", "index_put", "index_put_", "_index_put_impl_"})
 
 _SUBSCRIPTS = ("BINARY_SUBSCR", "STORE_SUBSCR", "BINARY_OP")  # the last one from Python 3.14 on
-_OWN = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _UNTOLD = object()  # what isn't written there
 _MANY = 32  # a list of as many items is never taken for a tuple of indices
 
@@ -77,9 +74,7 @@ def _made_of(item: Any, index: torch.Tensor) -> torch.Tensor | None:
 
 def _items() -> list[Any] | None:
     """What the brackets that the program is at hold for tensors in the index, None if none."""
-    frame: Any = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(_OWN):
-        frame = frame.f_back
+    frame = caller()
     node = _brackets(frame)
     if node is None:
         return None

@@ -139,10 +139,15 @@ def _tensor_key(value: torch.Tensor) -> Key:
     return (shape, stride, value.dtype, value.device, *more)
 
 
+def is_tensor_key(key: Key) -> bool:
+    """Whether a key is a tensor's."""
+    return type(key) is tuple and len(key) >= 4 and type(key[0]) is torch.Size
+
+
 def has_complex(key: Key) -> bool:
     """Whether a complex tensor or number is in a key."""
     if type(key) is tuple:
-        if len(key) >= 4 and type(key[0]) is torch.Size:
+        if is_tensor_key(key):
             return bool(key[2].is_complex)
         return any(map(has_complex, key))
     return key is complex or (type(key) is torch.dtype and key.is_complex)
@@ -157,7 +162,7 @@ def value_of(key: Key) -> Any:
     """The argument that a key stands for, tensors as TensorSpec."""
     if type(key) is not tuple:
         return key
-    if len(key) >= 4 and type(key[0]) is torch.Size:
+    if is_tensor_key(key):
         shape, stride, dtype, device, *more = key
         return TensorSpec(tuple(shape), dtype, stride, device, *more)
     if key == NAN:

@@ -25,6 +25,7 @@ from flopdispatch.capture.steps import (
     blank,
     given,
     layout_of,
+    mapped,
     new,
     run_for,
     tensors_in,
@@ -36,9 +37,9 @@ _WITH_STORAGE = (torch.Tensor, torch.nn.Parameter)
 SMALL = 64  # elements of a parameter; with larger ones a whole model would be known
 FIRST_SWEEP = 1 << 10  # storages known before those that are gone are looked for,
 HELD = 1 << 26  # or bytes computed since the last time
+
 # The values of buffers without data, of models that were built where values were known.
 KEPT: Any = WeakTensorKeyDictionary()
-
 
 # A known storage, as long as it is there, and its value, for one yet to be written its bytes; or a
 # stand-in's storage, and the real or the kept tensor that it stands for.
@@ -219,18 +220,17 @@ class Known:
 
         Raises: _UnknownError if the values of one of these aren't known.
         """
-        kind = type(value)
-        if kind is tuple or kind is list:
-            return kind([self.parts(item, inputs) for item in value])
-        if kind is Part or isinstance(value, torch.Tensor):
-            part: Part | None = value if kind is Part else self.part(value)
-            if part is None:
-                raise _UnknownError
-            inputs.append(part.value)
-            return part
-        if kind is dict:
-            return {name: self.parts(item, inputs) for name, item in value.items()}
-        return value
+
+        def part(item: Any) -> Any:
+            if isinstance(item, torch.Tensor):
+                item = self.part(item)
+                if item is None:
+                    raise _UnknownError
+            if type(item) is Part:
+                inputs.append(item.value)
+            return item
+
+        return mapped(part, value)
 
 
 def has_data(tensor: torch.Tensor) -> bool:

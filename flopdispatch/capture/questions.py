@@ -20,7 +20,7 @@ from flopdispatch.capture.literals import TENSOR
 from flopdispatch.capture.private import resolving, source_line, without_dispatch
 from flopdispatch.capture.roles import LIFTED, LIMIT, watch_of
 from flopdispatch.capture.scopes import ScopeTracker
-from flopdispatch.capture.steps import Step, Value, layout_of, new, tensors_in
+from flopdispatch.capture.steps import Step, Value, laid_out, layout_of, mapped, new, tensors_in
 from flopdispatch.errors import DataDependentError
 
 
@@ -67,8 +67,7 @@ class Questions:
             know_indices(self.known, args[1])
         self.known.follow(call, args, kwargs, out)
         if role.guessed:
-            assume = self.assume.at(self.scope()) if self.assume.scopes else self.assume
-            guess(self.known, assume, call.overload, role, args, kwargs, out)
+            guess(self.known, self.here(), call.overload, role, args, kwargs, out)
 
     def literal(self, tensor: torch.Tensor, data: Any) -> None:
         """Know what a program writes into a tensor without data, if that is known."""
@@ -81,14 +80,14 @@ class Questions:
 
     def shown(self, value: Any) -> Any:
         """Arguments with the values of tensors that are known."""
-        if isinstance(value, torch.Tensor) and not has_data(value):
-            known = self.known.tensor(value)
-            return value if known is None else known
-        if type(value) in (list, tuple):
-            return type(value)([self.shown(item) for item in value])
-        if type(value) is dict:
-            return {name: self.shown(item) for name, item in value.items()}
-        return value
+
+        def real(item: Any) -> Any:
+            if not isinstance(item, torch.Tensor) or has_data(item):
+                return item
+            known = self.known.tensor(item)
+            return item if known is None else known
+
+        return mapped(real, value)
 
     def computed(self, overload: Any, args: Any, kwargs: Any) -> Answer | None:
         """The CPU's result as known tensors without data; None if some value isn't known."""
@@ -113,10 +112,10 @@ class Questions:
         """Results on the CPU as tensors without data, whose values are known."""
         if isinstance(out, torch.Tensor):
             made = empty_like(out, place)
-            storage = out.contiguous() if not covers(out) else out
             if out.numel() <= LIMIT:
-                holds = storage.untyped_storage()
-                self.known.bind(made, Value(Step(lambda: [holds], (), assumed), 0))
+                layout = layout_of(made)
+                step = Step(lambda: [laid_out(out, layout)], (), assumed)
+                self.known.bind(made, Value(step, 0))
             return made
         if isinstance(out, list | tuple):
             return type(out)([self._known_like(item, place, assumed) for item in out])
@@ -124,20 +123,18 @@ class Questions:
 
     def moved(self, value: Any) -> Any:
         """Arguments with tensors of the CPU as known ones on meta."""
-        if isinstance(value, torch.Tensor) and has_data(value) and is_plain(value):
-            moved = torch.empty_strided(
-                value.shape, value.stride(), dtype=value.dtype, device="meta"
-            )
-            held = snapshot(value)
+
+        def move(item: Any) -> Any:
+            if not (isinstance(item, torch.Tensor) and has_data(item) and is_plain(item)):
+                return item
+            moved = torch.empty_strided(item.shape, item.stride(), dtype=item.dtype, device="meta")
+            held = snapshot(item)
             if held is not None:
                 (laid,) = new(torch.clone, (held,), {}, [held.value], [layout_of(moved)])
                 self.known.bind(moved, laid)
             return moved
-        if type(value) in (list, tuple):
-            return type(value)([self.moved(item) for item in value])
-        if type(value) is dict:
-            return {name: self.moved(item) for name, item in value.items()}
-        return value
+
+        return mapped(move, value)
 
     # What is assumed
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from flopdispatch.capture.calls import Call
+from flopdispatch.capture.keys import is_tensor_key
 from flopdispatch.capture.steps import tensors_in
 from flopdispatch.traffic import is_view
 
@@ -107,21 +108,17 @@ def _watched(call: Call, role: Role) -> Any:
         return False
     if role.writes:
         (place, _), *more = role.writes
-        plain = place < len(args) and _is_tensor_key(args[place])
+        plain = place < len(args) and is_tensor_key(args[place])
         return place if plain and not more and role.name not in OVERWRITE else -1
     looked_at = made if role.guessed or role.name in FRESH else (*given, *made)
     if not made or any(key[0].numel() > LIMIT for key in looked_at):
         return False
     first = args[0] if args else None
-    return 0 if _is_tensor_key(first) and not role.guessed and role.name not in FRESH else -1
-
-
-def _is_tensor_key(key: Any) -> bool:
-    return type(key) is tuple and len(key) >= 4 and type(key[0]) is torch.Size
+    return 0 if is_tensor_key(first) and not role.guessed and role.name not in FRESH else -1
 
 
 def _tensor_keys(key: Any) -> Iterator[Any]:
-    if _is_tensor_key(key):
+    if is_tensor_key(key):
         yield key
     elif type(key) is tuple:
         for item in key:

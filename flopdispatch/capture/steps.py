@@ -192,17 +192,26 @@ def tensors_in(value: Any) -> Iterable[torch.Tensor]:
             yield from tensors_in(item)
 
 
+def mapped(change: Callable[[Any], Any], value: Any) -> Any:
+    """Arguments with each that is no list, tuple or dict changed."""
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return kind([mapped(change, item) for item in value])
+    if kind is dict:
+        return {name: mapped(change, item) for name, item in value.items()}
+    return change(value)
+
+
 def _real(value: Any, copies: dict[int, Any]) -> Any:
     """Arguments with Parts made into tensors, those in `copies` of these, and devices the CPU."""
-    kind = type(value)
-    if kind is Part:
-        storage = copies.get(id(value.value))
-        return laid_in(_storage(value.value) if storage is None else storage, value.layout)
-    if kind is list or kind is tuple:
-        return kind([_real(item, copies) for item in value])
-    if kind is dict:
-        return {name: _real(item, copies) for name, item in value.items()}
-    return _CPU if kind is torch.device else value
+
+    def real(item: Any) -> Any:
+        if type(item) is Part:
+            storage = copies.get(id(item.value))
+            return laid_in(_storage(item.value) if storage is None else storage, item.layout)
+        return _CPU if type(item) is torch.device else item
+
+    return mapped(real, value)
 
 
 def _storage(value: Value) -> Any:

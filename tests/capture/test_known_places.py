@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.equality_ways import double_by_default
 from flopdispatch import Assume, FlopCounter, count, on_meta
 from flopdispatch.capture import known as known_values
 from flopdispatch.capture.known import FIRST_SWEEP, KEPT
 from flopdispatch.capture.roles import role_of
-from tests.capture.test_known_programs import in_double
 from tests.known_values import NOTHING, REFUSED, alive, answer, counting, data, held
 from tests.versions import needs_torch
 
@@ -117,7 +117,7 @@ MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "plainly": nullcontext,
     "no grad": torch.no_grad,
     "inference": torch.inference_mode,
-    "double": in_double,
+    "double": double_by_default,
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
     "on meta": lambda: torch.device("meta"),
 }

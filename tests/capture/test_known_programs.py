@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from benchmarks.equality_ways import double_by_default
 from flopdispatch import Assume, DataDependentError, FlopCounter, count
 from flopdispatch.assumptions import Assumption
 from tests.known_questions import ASKED
@@ -44,22 +45,11 @@ STEPS = KNOWN | DATA | ASKED
 UNKNOWN = {name: step for name, step in ASKED.items() if name != "text"}
 
 
-@contextmanager
-def in_double() -> Iterator[None]:
-    """Another default dtype."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
 MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "plainly": nullcontext,
     "no grad": torch.no_grad,
     "inference": torch.inference_mode,
-    "double": in_double,
+    "double": double_by_default,
 }
 
 
