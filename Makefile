@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE = 1
 	clean
 
 demo: $(VENV)/.zoo
-	$(BIN)/python -m flopdispatch
+	$(BIN)/flopdispatch count torchvision:resnet50
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2

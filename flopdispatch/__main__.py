@@ -1,19 +1,10 @@
-"""`python -m flopdispatch`: what `make demo` runs, the table of a real model."""
+"""`python -m flopdispatch`: the command line."""
 
 from __future__ import annotations
 
-import torch
-import torchvision
+import sys
 
-from flopdispatch import count
-
-
-def main() -> None:
-    """Count torchvision's ResNet-50 on meta."""
-    with torch.device("meta"):
-        model = torchvision.models.resnet50().eval()
-    print(count(model, (1, 3, 224, 224)))
-
+from flopdispatch.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

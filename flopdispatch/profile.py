@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -243,12 +244,29 @@ class Profile:
 
     # Text and data
 
-    def table(self, depth: int | None = None, sort: str | None = None) -> str:
+    def table(
+        self, depth: int | None = None, sort: str | None = None, width: int | None = None
+    ) -> str:
         """The table of modules as text; `report/table.py` says what the arguments do."""
-        return str(reporter("table")(self, depth=depth, sort=sort))
+        return self.report("table", depth=depth, sort=sort, width=width)
 
     def __str__(self) -> str:
         return self.table()
+
+    def report(self, name: str, **options: Any) -> str:
+        """The profile as text in a format of `flopdispatch.report.REPORTERS`.
+
+        Raises: ArgumentError for an unknown format, or an option that it doesn't have.
+        """
+        return str(_reports().render(self, name, **options))
+
+    def save(self, path: str | Path, name: str | None = None, **options: Any) -> None:
+        """Write a report to a file, in the format that the file's ending names unless told.
+
+        Raises: ArgumentError as `report` does, or for an ending of no format.
+        """
+        text = self.report(name or _reports().by_suffix(path), **options)
+        Path(path).write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
 
     def to_dict(self) -> dict[str, Any]:
         """All of the profile in plain JSON values; `from_dict` gives it back."""
@@ -342,9 +360,9 @@ def walk(node: ScopeNode) -> Iterable[ScopeNode]:
         yield from walk(child)
 
 
-def reporter(name: str) -> Any:
-    """A report by its name, looked up when it is asked for: reports build on profiles."""
-    return import_module("flopdispatch.report").REPORTERS[name]
+def _reports() -> Any:
+    """The reports, looked up when one is asked for: they build on profiles."""
+    return import_module("flopdispatch.report")
 
 
 def check_depth(depth: int | None) -> None:

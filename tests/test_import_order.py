@@ -35,11 +35,12 @@ ORDER = (
     "counter",
     "compat",
     "report",
+    "cli",
     "__init__",
     "__main__",
 )
 CORE = {"torch", "tabulate", "flopdispatch"}
-EXTRA = {"__main__.py": {"torchvision"}}
+EXTRA: dict[str, set[str]] = {}
 
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 

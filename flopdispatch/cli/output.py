@@ -1,0 +1,67 @@
+"""The options that say how a profile is written, the same for every command that writes one."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from flopdispatch.cli import terminal
+from flopdispatch.conventions import CONVENTIONS
+from flopdispatch.errors import ArgumentError
+from flopdispatch.profile import Profile
+from flopdispatch.report import REPORTERS, by_suffix, render
+from flopdispatch.report.rows import SORTS
+
+OPTIONS = ("depth", "sort")
+
+
+def add_output(parser: ArgumentParser) -> None:
+    """`--format`, `--out`, and what some formats take beside."""
+    group = parser.add_argument_group("output")
+    formats = "; ".join(f"{name}: {known.about}" for name, known in REPORTERS.items())
+    group.add_argument(
+        "--format",
+        choices=list(REPORTERS),
+        help=f"how to write it ({formats}); without it, what --out ends with, or table",
+    )
+    group.add_argument("--out", metavar="FILE", help="where to write it (default: to the terminal)")
+    group.add_argument(
+        "--depth", type=int, metavar="LEVELS", help="how many levels below the model to show"
+    )
+    group.add_argument("--sort", choices=list(SORTS), help="the order of a module's children")
+
+
+def add_convention(parser: ArgumentParser) -> None:
+    """`--convention`."""
+    parser.add_argument(
+        "--convention",
+        choices=list(CONVENTIONS),
+        help="count as another tool does, or by another rule (default: flopdispatch's own)",
+    )
+
+
+def write_profile(profile: Profile, arguments: Namespace) -> None:
+    """Write a profile as the command line asks for it."""
+    name = arguments.format or (by_suffix(arguments.out) if arguments.out else "table")
+    options = {option: getattr(arguments, option) for option in OPTIONS}
+    if "width" in REPORTERS[name].options and arguments.out is None:
+        options["width"] = terminal.width()
+    terminal.write(render(profile, name, **options), arguments.out)
+
+
+def read_profile(path: str) -> Profile:
+    """The profile in a file that `--format json` or `profile.to_json()` wrote.
+
+    Raises: ArgumentError if there is none.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArgumentError(
+            f"can't read a profile from {path}: {error}; give the file that "
+            "`flopdispatch count ... --format json --out FILE` wrote"
+        ) from error
+    try:
+        return Profile.from_json(text)
+    except ArgumentError as error:
+        raise ArgumentError(f"{path} is no saved profile: {error}") from error
