@@ -28,7 +28,6 @@ from flopdispatch.errors import (
 )
 from flopdispatch.inputs import (
     Told,
-    differentiable,
     inputs_on,
     is_here,
     model_to_run,
@@ -39,6 +38,7 @@ from flopdispatch.inputs import (
 from flopdispatch.profile import Profile, check_depth
 from flopdispatch.registry import Registry
 from flopdispatch.rules import name_of
+from flopdispatch.training import MakesOptimizer, grad_mode, made_optimizer, run_backward
 from flopdispatch.units import some
 
 FAKES_END_THE_PROCESS = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10)
@@ -250,6 +250,7 @@ def count(
     model: Callable[..., Any],
     *inputs: Any,
     backward: bool = False,
+    optimizer: MakesOptimizer | None = None,
     device: str | torch.device = "meta",
     strict: bool = False,
     convention: str | Registry | None = None,
@@ -265,9 +266,12 @@ def count(
     changed.
 
     `backward=True` also runs the backward, from the output's `loss` if it has one, else
-    from all of its tensors that require gradients. `device` is where the model runs: on one that
-    this machine doesn't have ("cuda" without a GPU) its operators are those of that device, on
-    tensors without data, forward only. `strict` and `convention` are as for FlopCounter.
+    from all of its tensors that require gradients. `optimizer`, the class of one or a function
+    that makes one of a list of parameters, is a whole training step: the backward and a step of
+    the optimizer as all after the first are, on copies of the parameters. `device` is where the
+    model runs: on one that this machine doesn't have ("cuda" without a GPU) its operators are
+    those of that device, on tensors without data, forward only. `strict` and `convention` are as
+    for FlopCounter.
 
     Real tensors among the inputs and the buffers of a real model, up to 8 million elements each,
     and its parameters of up to 64 are values that are known where there are no data: a program
@@ -294,6 +298,12 @@ def count(
             f"this machine has no {place}, and before version 2.10 torch ends the process at a "
             "convolution there; use device='meta', which is the default, or a newer torch"
         )
+    training = optimizer is not None
+    if training and not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"optimizer= takes a module as the model, whose parameters it trains; got {model!r}"
+        )
+    backward = backward or training
     if fake and backward:
         raise ArgumentError(
             f"backward=True takes a device that this machine has, and it has no {place}: autograd "
@@ -310,15 +320,22 @@ def count(
         args = tuple(inputs_on(v, place, f"input {i}", tell) for i, v in enumerate(inputs))
         keywords = {name: inputs_on(v, place, f"{name}=", tell) for name, v in kwargs.items()}
         if isinstance(model, nn.Module):
-            calling: AbstractContextManager[Any] = on_stand_ins(model, place, tell)
+            calling: AbstractContextManager[Any] = on_stand_ins(model, place, tell, training)
         else:
             calling = nullcontext(lambda args, kwargs: model(*args, **kwargs))
-        with calling as call, counter:
+        with calling as call, ExitStack() as counting:
+            stepping = made_optimizer(optimizer, call.parameters) if optimizer else None
+            counting.enter_context(counter)
             if not isinstance(model, nn.Module):
                 counter._tracker.count_as_forward()
             output = _refusing(call, model, place)(args, keywords)
             if backward:
                 run_backward(output)
+            if stepping is not None:
+                counter.pause()
+                stepping.step()  # the first one makes the optimizer's state
+                counter.resume()
+                stepping.step()
     return counter.profile
 
 
@@ -339,30 +356,6 @@ def _refusing(call: Callable[..., Any], model: Any, place: torch.device) -> Call
             raise
 
     return refusing
-
-
-def run_backward(output: Any) -> None:
-    """The backward from a model's output, as a training step would run it.
-
-    Raises: ArgumentError if nothing in the output requires gradients.
-    """
-    roots = differentiable(output)
-    if not roots:
-        raise ArgumentError(
-            "backward=True: nothing in the model's output requires gradients; does any of "
-            "its parameters have requires_grad=True?"
-        )
-    torch.autograd.backward(roots, [torch.ones_like(root) for root in roots])
-
-
-def grad_mode(backward: bool) -> AbstractContextManager[Any]:
-    """The caller's grad mode, or one in which a backward can run."""
-    if not backward:
-        return nullcontext()
-    stack = ExitStack()
-    stack.enter_context(torch.inference_mode(False))
-    stack.enter_context(torch.enable_grad())
-    return stack
 
 
 def untouched_random_state(device: torch.device) -> AbstractContextManager[Any]:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from operator import is_
 from typing import Any
 
@@ -135,12 +135,12 @@ def _wrapper_on(tensor: Any, device: torch.device) -> torch.Tensor:
 
 
 def state_on(
-    model: nn.Module, device: torch.device, tell: Told = tell_nobody
+    model: nn.Module, device: torch.device, tell: Told = tell_nobody, trained: bool = False
 ) -> dict[str, torch.Tensor]:
     """Stand-ins for a model's parameters and buffers on `device`, ties kept.
 
-    Parameters on the same device share their data, with gradients of their own; buffers are
-    copied, so that running statistics of the model stay as they are.
+    Parameters on the same device share their data unless they are `trained`, with gradients of
+    their own; buffers are copied, so that running statistics of the model stay as they are.
 
     Raises: ArgumentError if a parameter is still uninitialized.
     """
@@ -154,8 +154,9 @@ def state_on(
                 "module); run the model once on real inputs first"
             )
         if id(parameter) not in stand_ins:
+            twin = tensor_on(parameter, device)
             stand_ins[id(parameter)] = nn.Parameter(
-                tensor_on(parameter, device), requires_grad=parameter.requires_grad
+                twin.clone() if here and trained else twin, requires_grad=parameter.requires_grad
             )
             tell(stand_ins[id(parameter)], parameter)
         state[name] = stand_ins[id(parameter)]
@@ -168,17 +169,33 @@ def state_on(
     return state
 
 
+@dataclass(frozen=True, slots=True)
+class StandIns:
+    """A function of (args, kwargs) that calls a model on these instead of its own."""
+
+    model: nn.Module
+    state: dict[str, torch.Tensor]
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return functional_call(self.model, self.state, args, kwargs, tie_weights=False)
+
+    @property
+    def parameters(self) -> list[torch.Tensor]:
+        """Those that stand for parameters, tied ones once."""
+        return list({id(t): t for t in self.state.values() if isinstance(t, nn.Parameter)}.values())
+
+
 @contextmanager
 def on_stand_ins(
-    model: nn.Module, device: torch.device, tell: Told = tell_nobody
-) -> Iterator[Callable[..., Any]]:
-    """A function of (args, kwargs) that calls a model on stand-ins; then all is as it was.
+    model: nn.Module, device: torch.device, tell: Told = tell_nobody, trained: bool = False
+) -> Iterator[StandIns]:
+    """What calls a model on stand-ins, which `trained` may change; then all is as it was.
 
     Raises: ArgumentError as `state_on` does.
     """
-    state = state_on(model, device, tell)
+    state = state_on(model, device, tell, trained)
     with attributes_kept(model):
-        yield partial(functional_call, model, state, tie_weights=False)
+        yield StandIns(model, state)
 
 
 def why_not_without_data(model: nn.Module) -> str:

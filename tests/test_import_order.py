@@ -31,6 +31,7 @@ ORDER = (
     "codec",
     "profile",
     "inputs",
+    "training",
     "building",
     "counter",
     "compat",

@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from benchmarks.language import Llama, gpt2, llama
 from flopdispatch import Cost, FlopCounter, Profile, count
-from flopdispatch.counter import run_backward
+from flopdispatch.training import run_backward
 
 Maker = Callable[[int], torch.Tensor]  # a batch of inputs
 

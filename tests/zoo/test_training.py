@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from flopdispatch import Cost, FlopCounter, Profile
-from flopdispatch.counter import run_backward
+from flopdispatch.training import run_backward
 
 aten = torch.ops.aten
 
