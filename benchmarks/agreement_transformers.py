@@ -23,8 +23,8 @@ from benchmarks.agreement_differences import Difference, Differences
 from benchmarks.agreement_rows import Row
 from benchmarks.comparison import EVAL, TRAIN
 from flopdispatch import FlopCounter, Profile
-from flopdispatch.counter import run_backward
 from flopdispatch.rules import name_of
+from flopdispatch.training import run_backward
 from flopdispatch.units import exact
 
 RUNS = EVAL, TRAIN

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.zoo import Entry, build, inputs
 from flopdispatch import FlopCounter, Profile
-from flopdispatch.counter import run_backward
 from flopdispatch.rules import name_of
+from flopdispatch.training import run_backward
 
 EVAL, TRAIN, BACKWARD = RUNS = "eval", "train", "train+backward"
 TRAIN_BATCH = 2  # batch norm refuses to train on one value a channel

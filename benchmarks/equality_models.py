@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks import equality_transformers as language
 from benchmarks import zoo
 from flopdispatch.capture.meta import clear_cache
-from flopdispatch.counter import run_backward
+from flopdispatch.training import run_backward
 from tests.observed import Observation, Program, lasting_differences, observe
 
 TIMES = 2  # runs of each program in a counter

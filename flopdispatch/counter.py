@@ -38,6 +38,7 @@ from flopdispatch.inputs import (
 from flopdispatch.profile import Profile, check_depth
 from flopdispatch.registry import Registry
 from flopdispatch.rules import name_of
+from flopdispatch.terminal import width
 from flopdispatch.training import MakesOptimizer, grad_mode, made_optimizer, run_backward
 from flopdispatch.units import some
 
@@ -145,7 +146,7 @@ class FlopCounter:
             return
         profile = self.profile
         if self.display:
-            print(profile.table(depth=self.depth))
+            print(profile.table(depth=self.depth, width=width()))
         report_uncounted(profile, self.strict)
 
     def pause(self) -> None:

@@ -48,3 +48,8 @@ def some(names: Sequence[str], most: int = 3) -> str:
     """The first names, and how many more there are: `"a, b, c and 29 more"`."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def shortened(text: str, width: int) -> str:
+    """A text of at most `width` characters, its end left out if it is longer: `"post_atte…"`."""
+    return text if len(text) <= width else f"{text[: max(width - 1, 0)]}…"

@@ -11,6 +11,7 @@ from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import Profile
 from flopdispatch.report import REPORTERS, by_suffix, render
 from flopdispatch.report.rows import SORTS
+from flopdispatch.terminal import width
 
 OPTIONS = ("depth", "sort")
 
@@ -45,7 +46,7 @@ def write_profile(profile: Profile, arguments: Namespace) -> None:
     name = arguments.format or (by_suffix(arguments.out) if arguments.out else "table")
     options = {option: getattr(arguments, option) for option in OPTIONS}
     if "width" in REPORTERS[name].options and arguments.out is None:
-        options["width"] = terminal.width()
+        options["width"] = width()
     terminal.write(render(profile, name, **options), arguments.out)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -19,11 +18,6 @@ def painted(text: str, colour: str, stream: TextIO | None = None) -> str:
     if not stream.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb":
         return text
     return f"\033[{COLOURS[colour]}m{text}\033[0m"
-
-
-def width() -> int | None:
-    """The columns of the terminal that standard output is; None if it is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def write(text: str, out: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
@@ -13,24 +14,32 @@ from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import COMPARABLE, Profile, check_depth
 from flopdispatch.report.rows import SORTS, DisplayRow, display_rows, indented
 from flopdispatch.rules import name_of
-from flopdispatch.units import exact, percent, si, some
+from flopdispatch.units import exact, percent, shortened, si, some
 
 HEADERS = ("Module", "Type", "Params", "MACs", "FLOPs", "Share", "Bytes")
+LEFT_OR_RIGHT = {name: "left" if name in ("Module", "Type") else "right" for name in HEADERS}
+GAP = 2  # characters between columns
+LEAST_TYPE, LEAST_NAME = 8, 16  # characters that a narrow table leaves of types and names
 OUTSIDE = "(outside of modules)"
 MAX_ASSUMED = 5  # kinds of assumptions about data shown
 
 
-def render(profile: Profile, depth: int | None = None, sort: str | None = None) -> str:
+def render(
+    profile: Profile, depth: int | None = None, sort: str | None = None, width: int | None = None
+) -> str:
     """The tree of modules with parameters, MACs, FLOPs, share of FLOPs and bytes moved.
 
     `depth` is how many levels below the root modules to show, None for all. `sort` orders
     siblings by `"flops"`, `"macs"`, `"params"`, `"bytes"` (largest first) or `"name"`; None
     keeps the order of the model. Equal siblings stand in one row with their sum. A row's
-    figures include the modules below it.
+    figures include the modules below it. `width` is how many characters a line may have, None
+    for any number: types, or else the ends of names, are left out, and the footer is wrapped.
 
-    Raises: ArgumentError for another `depth` or `sort`.
+    Raises: ArgumentError for another `depth`, `sort` or `width`.
     """
     check_depth(depth)
+    if width is not None and (type(width) is not int or width < 1):
+        raise ArgumentError(f"width= takes an integer >= 1 or None, got {width!r}")
     if sort is not None and sort not in SORTS:
         raise ArgumentError(f"sort= takes one of {', '.join(SORTS)} or None, got {sort!r}")
     whole = profile.total
@@ -43,16 +52,60 @@ def render(profile: Profile, depth: int | None = None, sort: str | None = None) 
         lines.append(_line(OUTSIDE, outside, whole))
     total = DisplayRow("Total", "", profile.params, whole, True, 1, ())
     lines.append(_line("Total", total, whole))
+    cells = [list(HEADERS), *lines]
+    headers, *lines = cells if width is None else _fitted(cells, width)
     text = tabulate(
         lines,
-        headers=HEADERS,
+        headers=headers,
         tablefmt="simple",
         disable_numparse=True,
-        colalign=("left", "left", "right", "right", "right", "right", "right"),
+        colalign=[LEFT_OR_RIGHT[name] for name in headers],
         preserve_whitespace=True,
     )
     *body, last = text.split("\n")
-    return "\n".join([*body, body[1], last, "", *footer(profile)])
+    return "\n".join([*body, body[1], last, "", *_wrapped(footer(profile), width)])
+
+
+def _fitted(lines: list[list[str]], width: int) -> list[list[str]]:
+    """The lines with types and names cut so that a row has `width` characters, if it can be.
+
+    Types are cut to LEAST_TYPE; where that isn't enough they go, and names are cut.
+    """
+    names, types, *figures = [
+        max(len(header) + GAP, *map(len, cells)) for header, *cells in zip(*lines)
+    ]  # tabulate leaves that room beside a header
+    left = width - sum(figures) - GAP * len(figures)  # for names and types
+    if names + GAP + types <= left:
+        return lines
+    if names + GAP + LEAST_TYPE <= left:
+        most = left - names - GAP
+        return [[name, shortened(kind, most), *rest] for name, kind, *rest in lines]
+    most = max(left, LEAST_NAME)
+    return [[_cut(name, most), *rest] for name, _, *rest in lines]
+
+
+def _cut(label: str, most: int) -> str:
+    """A label of at most `most` characters that still says for how many modules it stands."""
+    _, times, number = label.rpartition(" ×")
+    end = times + number if number.isdigit() else ""
+    return shortened(label.removesuffix(end), most - len(end)) + end
+
+
+def _wrapped(lines: list[str], width: int | None) -> list[str]:
+    """Lines of at most `width` characters, what goes on indented."""
+    if width is None:
+        return lines
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=" " * (4 if line.startswith(" ") else 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    ]
 
 
 def _line(label: str, row: DisplayRow, whole: Cost) -> list[str]:

@@ -213,6 +213,13 @@ def test_a_bad_depth_is_refused(depth: Any) -> None:
     assert str(caught.value) == f"depth= takes an integer >= 0 or None, got {depth!r}"
 
 
+@pytest.mark.parametrize("width", [0, -1, 80.0, True, "80"])
+def test_a_bad_width_is_refused(width: Any) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        toy().table(width=width)
+    assert str(caught.value) == f"width= takes an integer >= 1 or None, got {width!r}"
+
+
 @pytest.mark.parametrize("sort", ["flop", 3, ""])
 def test_a_bad_order_is_refused(sort: Any) -> None:
     with pytest.raises(ArgumentError) as caught:
