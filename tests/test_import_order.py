@@ -18,6 +18,7 @@ ORDER = (
     "errors",
     "assumptions",
     "units",
+    "terminal",
     "cost",
     "spec",
     "variants",
