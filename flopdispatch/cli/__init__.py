@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flopdispatch.cli import price
+from flopdispatch.cli import explain, ops, price
 
 COMMANDS: dict[str, Any] = {
     "price": price,
+    "ops": ops,
+    "explain": explain,
 }
