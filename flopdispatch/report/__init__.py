@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import Profile
-from flopdispatch.report import table
+from flopdispatch.report import html, table
 
 
 class Reporter(NamedTuple):
@@ -31,6 +31,7 @@ class Reporter(NamedTuple):
 
 REPORTERS = {
     "table": Reporter(table.render, (".txt",), "the tree of modules as text"),
+    "html": Reporter(html.render, (".html", ".htm"), "a page to look at and to search"),
 }
 
 

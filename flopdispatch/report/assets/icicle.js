@@ -1,0 +1,176 @@
+// The icicle: a bar for each module, as wide as its share, with the modules in it below.
+
+const BAR = 26; // pixels that a level is high
+const LEVELS = 40; // that are drawn below the zoomed module
+const NARROWEST = 1; // pixel that a bar must have to be drawn
+const NAMED = 24; // pixels that a bar must have to bear a name
+
+class Icicle {
+  constructor(tree, box, told) {
+    this.tree = tree;
+    this.box = box;
+    this.told = told; // what to call when a bar is looked at, when it is zoomed, when it is drawn
+    this.zoomed = tree.root;
+    this.column = null;
+    this.search = null;
+    this.bars = new Map(); // what is drawn, by its element
+    box.addEventListener("keydown", (event) => this.key(event));
+    box.addEventListener("click", (event) => this.clicked(event));
+    box.addEventListener("focusin", (event) => this.looked(event));
+    box.addEventListener("mouseover", (event) => this.looked(event));
+    let width = 0;
+    new ResizeObserver(() => {
+      if (width !== box.clientWidth) this.draw();
+      width = box.clientWidth;
+    }).observe(box);
+  }
+
+  // The bars to draw, each with its parent, its place and the part of the width that it takes.
+  layout() {
+    const bars = [];
+    let leftOut = 0;
+    if (this.column.total(this.zoomed).value === 0) return { bars, leftOut };
+    const least = NARROWEST / Math.max(this.box.clientWidth, 1);
+    const waiting = [{ node: this.zoomed, own: false, parent: null, left: 0, width: 1, level: 0 }];
+    while (waiting.length > 0) {
+      const bar = waiting.pop();
+      bars.push(bar);
+      bar.children = [];
+      if (bar.own) continue;
+      const value = (node) => this.column.total(node).value;
+      const below = bar.node.children.filter((node) => value(node) > 0);
+      const sum = below.reduce((total, node) => total + value(node), 0);
+      // Children that share parameters have more of them together than their parent.
+      const whole = Math.max(value(bar.node), sum);
+      let left = bar.left;
+      const add = (node, part, own) => {
+        const width = (bar.width * part) / whole;
+        if (width >= least && bar.level < LEVELS) {
+          bar.children.push({ node, own, parent: bar, left, width, level: bar.level + 1 });
+        } else if (!own) {
+          leftOut += this.sized(node);
+        }
+        left += width;
+      };
+      below.forEach((node) => add(node, value(node), false));
+      if (below.length > 0 && this.column.own(bar.node).value > 0) {
+        add(bar.node, Math.max(whole - sum, 0), true);
+      }
+      waiting.push(...bar.children.toReversed());
+    }
+    return { bars, leftOut };
+  }
+
+  // How many modules, from this one down, have a size.
+  sized(node) {
+    if (this.column.total(node).value === 0) return 0;
+    return node.children.reduce((sum, child) => sum + this.sized(child), 1);
+  }
+
+  draw() {
+    if (this.column === null) return;
+    this.box.hidden = false; // a hidden one has no width
+    const focused = this.bars.get(document.activeElement);
+    const { bars, leftOut } = this.layout();
+    this.bars = new Map(bars.map((bar) => [this.element(bar), bar]));
+    this.box.replaceChildren(...this.bars.keys());
+    this.box.style.height = `${BAR * bars.reduce((most, bar) => Math.max(most, bar.level + 1), 0)}px`;
+    this.box.hidden = bars.length === 0;
+    const again = bars.find((bar) => focused && bar.node === focused.node && bar.own === focused.own);
+    const first = again ?? bars[0];
+    if (first) first.element.tabIndex = 0;
+    if (first && focused) first.element.focus();
+    this.told.drawn(this.zoomed, bars, leftOut);
+  }
+
+  element(bar) {
+    const { node, own } = bar;
+    const figure = own ? this.column.own(node) : this.column.total(node);
+    const name = own ? "own" : node.name;
+    const share = figure.share ? `, ${figure.share}` : "";
+    const siblings = bar.parent === null ? [bar] : bar.parent.children;
+    const element = make(
+      "div",
+      { className: own ? "bar own" : "bar", tabIndex: -1 },
+      {
+        role: "treeitem",
+        "aria-label": `${own ? `own work of ${node.name}` : name}, ${node.type || "no type"}, ${figure.short} ${this.column.label}${share}`,
+        "aria-level": bar.level + 1,
+        "aria-posinset": siblings.indexOf(bar) + 1,
+        "aria-setsize": siblings.length,
+      },
+    );
+    if (bar.children.length > 0) element.setAttribute("aria-expanded", "true");
+    if (node.colour !== null) element.classList.add(`colour-${node.colour}`);
+    if (this.search !== null && !this.search.found.has(node)) element.classList.add("unsought");
+    element.style.left = `${100 * bar.left}%`;
+    element.style.width = `${100 * bar.width}%`;
+    element.style.top = `${bar.level * BAR}px`;
+    element.style.height = `${BAR}px`;
+    if (bar.width * this.box.clientWidth >= NAMED) {
+      element.append(make("b", { textContent: name }), ` ${figure.share} `);
+      if (!own) element.append(make("span", { textContent: node.type }));
+    }
+    bar.element = element;
+    return element;
+  }
+
+  show(column, found) {
+    this.column = column;
+    this.search = found;
+    this.draw();
+  }
+
+  zoom(node) {
+    this.zoomed = node;
+    const inside = this.box.contains(document.activeElement);
+    this.draw();
+    if (inside) this.box.firstElementChild?.focus();
+  }
+
+  clicked(event) {
+    const bar = this.bars.get(event.target.closest(".bar"));
+    if (bar) this.enter(bar);
+  }
+
+  // Into a module; out of the one that is zoomed already.
+  enter(bar) {
+    if (bar.own) return;
+    if (bar.node !== this.zoomed) this.zoom(bar.node);
+    else if (bar.node.parent !== null) this.zoom(bar.node.parent);
+  }
+
+  looked(event) {
+    const bar = this.bars.get(event.target.closest(".bar"));
+    if (!bar) return;
+    if (event.type === "focusin") {
+      for (const element of this.bars.keys()) element.tabIndex = -1;
+      bar.element.tabIndex = 0;
+    }
+    this.told.looked(bar.node, bar.own);
+  }
+
+  key(event) {
+    const bar = this.bars.get(event.target);
+    if (!bar || event.ctrlKey || event.altKey || event.metaKey) return;
+    const siblings = bar.parent === null ? [bar] : bar.parent.children;
+    const beside = (step) => siblings[siblings.indexOf(bar) + step];
+    const moves = {
+      ArrowDown: () => bar.children[0],
+      ArrowUp: () => bar.parent,
+      ArrowRight: () => beside(1),
+      ArrowLeft: () => beside(-1),
+      Home: () => siblings[0],
+      End: () => siblings.at(-1),
+    };
+    const acts = {
+      Enter: () => this.enter(bar),
+      " ": () => this.enter(bar),
+      Escape: () => this.zoomed.parent !== null && this.zoom(this.zoomed.parent),
+    };
+    if (event.key in moves) moves[event.key]()?.element.focus();
+    else if (event.key in acts) acts[event.key]();
+    else return;
+    event.preventDefault();
+  }
+}

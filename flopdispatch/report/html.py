@@ -1,0 +1,245 @@
+"""The HTML report: one file that needs nothing else, to look at and to ask."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from flopdispatch.profile import COMPARABLE, Profile, Row
+from flopdispatch.report.html_data import BLOCK, Group, beside, groups, tree
+from flopdispatch.report.markup import Markup, element, joined, visible
+from flopdispatch.rules import UNCOUNTED, name_of
+from flopdispatch.units import exact, percent, si, some
+
+SCRIPTS = ("tree.js", "icicle.js", "grid.js", "page.js")
+
+NUMBERS = ("Calls", "MACs", "FLOPs", "Share", "Bytes", "Times")
+
+# A script element ends at the first "</script", and these two ended lines in older JavaScript.
+IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+def render(profile: Profile, title: str | None = None) -> str:
+    """The report as one HTML document: totals, modules, operators, phases and what is uncounted.
+
+    It loads nothing, and what the browser may run or load is only what is in it. `title` is its
+    heading: the root module's type unless told otherwise. The same profile gives the same text.
+    """
+    shown = tree(profile)
+    style, script = _asset("style.css"), "\n".join(map(_asset, SCRIPTS))
+    return Template(_asset("template.html")).substitute(
+        title=joined(visible(title or _title(profile))),
+        policy=joined(_policy(style, script)),
+        style=style,
+        script=script,
+        data=json.dumps(shown, ensure_ascii=False, separators=(",", ":")).translate(IN_SCRIPT),
+        totals=_totals(profile),
+        notices=_notices(profile),
+        convention=joined(f"{profile.convention}: {profile.description}".rstrip(": ")),
+        sections=_sections(profile),
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("flopdispatch.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """The Content-Security-Policy: nothing is loaded, and this style and script alone are run."""
+    style_hash, script_hash = (
+        base64.b64encode(hashlib.sha256(f"\n{text}\n".encode()).digest()).decode()
+        for text in (style, script)
+    )
+    return (
+        f"default-src 'none'; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _title(profile: Profile) -> str:
+    """The types of the root modules."""
+    types = list(dict.fromkeys(child.module_type for child in profile.root.children))
+    return some(types) or "A block without modules"
+
+
+def _totals(profile: Profile) -> Markup:
+    total = profile.total
+    comparable = [name for name in COMPARABLE if name in profile.by_family()]
+    figures = [
+        ("Parameters", profile.params, "", "distinct ones"),
+        ("MACs", total.macs, "", "multiply-accumulates"),
+        ("FLOPs", total.flops, "", "2 × MACs + adds + muls + divs"),
+        ("Comparable FLOPs", profile.comparable_flops, "", f"2 × MACs of {_list(comparable)}"),
+        ("Bytes", total.nbytes, "B", "read and written"),
+    ]
+    return joined(
+        *(
+            element(
+                "div",
+                element("dt", label),
+                element("dd", si(number, unit), class_="short"),
+                element(
+                    "dd", exact(number), class_="exact", id=f"total-{label.split()[0].lower()}"
+                ),
+                element("dd", about, class_="about"),
+            )
+            for label, number, unit, about in figures
+        )
+    )
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _notices(profile: Profile) -> Markup:
+    """What a reader must not miss: that something isn't counted, or is assumed or estimated."""
+    kinds = (
+        ("uncounted", profile.uncounted.values(), "calls of operators without a cost"),
+        ("assumptions", [told.times for told in profile.assumptions], "answers that were assumed"),
+        ("estimated", profile.estimates.values(), "calls whose cost is an estimate"),
+    )
+    lines = [
+        element(
+            "li",
+            f"{exact(sum(times))} {text}: ",
+            element("a", "which", href=f"#{name}", aria_label=f"which {text}"),
+            class_=name,
+        )
+        for name, times, text in kinds
+        if times
+    ]
+    return element("ul", *lines, class_="notices") if lines else Markup("")
+
+
+def _sections(profile: Profile) -> Markup:
+    """The same calls by operator, by family, by phase and by dtype, and what to know of them."""
+    calls, prices, whole = profile.calls, profile.prices, profile.total.flops
+
+    def operator(row: Row) -> str:
+        return name_of(calls[row.call].overload)
+
+    by_op = groups(profile, operator)
+    by_family = groups(profile, lambda row: prices[row.call].family)
+    by_phase = groups(profile, lambda row: row.phase)
+    by_dtype = groups(profile, lambda row: _dtype(prices[row.call].dtype))
+    uncounted = groups(profile, operator, lambda price: price.state == UNCOUNTED)
+    estimated = groups(profile, operator, lambda price: price.estimate)
+    return joined(
+        _section("Operators", _costs("Operator", by_op, whole, ("Family", "State"))),
+        _section("Families", _costs("Family", by_family, whole)),
+        _section("Phases", _costs("Phase", by_phase, whole)),
+        _section("Dtypes", _costs("Computed in", by_dtype, whole)),
+        _section(
+            "Uncounted",
+            _table(
+                ("Operator", "Why", "Modules", "Calls"),
+                [_told(group, group.error or "it has no formula") for group in uncounted],
+            ),
+        ),
+        _section(
+            "Estimated",
+            _table(
+                ("Operator", "What", "Modules", "Calls"),
+                [_told(group, group.state.removeprefix("estimate: ")) for group in estimated],
+            ),
+        ),
+        _section(
+            "Assumptions",
+            _table(("Assumed", "Operator", "Source", "Modules", "Times"), _assumed(profile)),
+        ),
+    )
+
+
+def _dtype(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.") if dtype is not None else "no tensors"
+
+
+def _costs(name: str, found: Sequence[Group], whole: int, about: Sequence[str] = ()) -> Markup:
+    """A table of groups with what they cost; `about` names what else is told of each."""
+    rows = [
+        [
+            _head(group.name),
+            *(_text(getattr(group, column.lower())) for column in about),
+            _number(group.calls, exact(group.calls)),
+            _number(group.cost.macs, si(group.cost.macs)),
+            _number(group.cost.flops, si(group.cost.flops)),
+            _number(group.cost.flops, percent(group.cost.flops, whole)),
+            _number(group.cost.nbytes, si(group.cost.nbytes, "B")),
+            _text(beside(group.cost)),
+        ]
+        for group in found
+    ]
+    heads = (name, *about, "Calls", "MACs", "FLOPs", "Share", "Bytes", "Beside FLOPs")
+    return _table(heads, rows)
+
+
+def _told(group: Group, what: str) -> list[Markup]:
+    modules = some([scope or BLOCK for scope in group.scopes])
+    return [
+        _head(group.name),
+        _text(what),
+        _text(modules),
+        _number(group.calls, exact(group.calls)),
+    ]
+
+
+def _assumed(profile: Profile) -> list[list[Markup]]:
+    """Each kind of assumption once: history first, then data, the most often asked first."""
+    times: Counter[tuple[str, str, str]] = Counter()
+    scopes: dict[tuple[str, str, str], list[str]] = {}
+    for told in profile.assumptions:
+        kind = (told.text, told.operator, told.source)
+        times[kind] += told.times
+        scopes.setdefault(kind, []).append(told.scope)
+    kinds = sorted(times, key=lambda kind: (kind[1] != "", -times[kind]))
+    return [
+        [
+            _head(kind[0]),
+            *map(_text, (*kind[1:], some(list(filter(None, scopes[kind]))))),
+            _number(times[kind], exact(times[kind])),
+        ]
+        for kind in kinds
+    ]
+
+
+def _head(text: str) -> Markup:
+    return element("th", visible(text), scope="row")
+
+
+def _text(text: str) -> Markup:
+    return element("td", visible(text))
+
+
+def _number(number: int, text: str) -> Markup:
+    return element("td", text, class_="number", data_value=number, title=exact(number))
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[Markup]]) -> Markup:
+    """A table that can be sorted, or a word in place of an empty one."""
+    if not rows:
+        return element("p", "None.", class_="none")
+    columns = [
+        element("th", head, scope="col", class_="number" if head in NUMBERS else None)
+        for head in heads
+    ]
+    return element(
+        "table",
+        element("thead", element("tr", *columns)),
+        element("tbody", *(element("tr", *row) for row in rows)),
+        class_="sortable",
+    )
+
+
+def _section(title: str, body: Markup) -> Markup:
+    """A section; it is focusable, since what is wider than the screen scrolls by itself."""
+    name = title.lower()
+    scrolls = {"role": "region", "tabindex": 0, "aria_labelledby": name}
+    inside = element("div", body, class_="wide", **scrolls)
+    return element("section", element("h2", title, id=name), inside)

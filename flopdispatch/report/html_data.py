@@ -1,0 +1,190 @@
+"""What the HTML report shows, as plain values: the tree of modules and the groups of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from flopdispatch.cost import Cost
+from flopdispatch.profile import Profile, Row, ScopeNode
+from flopdispatch.report.markup import visible
+from flopdispatch.report.table import OUTSIDE
+from flopdispatch.rules import Price
+from flopdispatch.units import exact, percent, si, some
+
+BLOCK = "(the whole block)"
+COLOURED = 0.01  # of all FLOPs, MACs, bytes and parameters: a type with less has no colour
+
+
+class Column(NamedTuple):
+    """A number that each module has; where modules may be sized by it, they have a share of it."""
+
+    key: str
+    label: str
+    unit: str
+    sized: bool
+    of: Callable[[int, int, Cost], int]  # of params, calls and cost
+
+
+COLUMNS = (
+    Column("params", "Params", "", True, lambda params, calls, cost: params),
+    Column("macs", "MACs", "", True, lambda params, calls, cost: cost.macs),
+    Column("flops", "FLOPs", "", True, lambda params, calls, cost: cost.flops),
+    Column("bytes", "Bytes", "B", True, lambda params, calls, cost: cost.nbytes),
+    Column("calls", "Calls", "", False, lambda params, calls, cost: calls),
+)
+
+
+class Place(NamedTuple):
+    """A module's place in the tree: its parent is the one at place `parent`, -1 for none."""
+
+    parent: int
+    node: ScopeNode
+
+
+class Figures:
+    """The distinct numbers of a column, each once: what it is, in full, in short, its share."""
+
+    def __init__(self, column: Column, whole: int) -> None:
+        self.column = column
+        self.whole = whole
+        self.known: dict[int, int] = {}
+
+    def place(self, number: int) -> int:
+        """Where in the list a number stands."""
+        return self.known.setdefault(number, len(self.known))
+
+    def written(self) -> list[tuple[int, str, str, str]]:
+        """The list; a number that nothing is sized by is written in full, if it isn't 0."""
+        if not self.column.sized:
+            return [(n, exact(n), exact(n) if n else "", "") for n in self.known]
+        unit, whole = self.column.unit, self.whole
+        return [(n, exact(n), si(n, unit), percent(n, whole)) for n in self.known]
+
+
+def tree(profile: Profile) -> dict[str, Any]:
+    """The tree of modules, as lists with one entry a module, parents before their children.
+
+    `total` and `own` of a column are places in its `figures`. `types` has the types that
+    weigh most first, of which `coloured` weigh enough for a colour.
+    """
+    places = list(_placed(_top(profile)))
+    totals = [node.own for _, node in places]
+    ran = [node.calls > 0 or node.own != Cost() for _, node in places]
+    params = [node.params for _, node in places]  # of the module alone, shared ones aside
+    for i in range(len(places) - 1, 0, -1):
+        parent, node = places[i]
+        totals[parent] += totals[i]
+        ran[parent] |= ran[i]
+        params[parent] -= node.params
+    weights: dict[str, float] = {}  # of a type's own work, in all that modules are sized by
+    columns = []
+    for column in COLUMNS:
+        whole = column.of(places[0].node.params, 0, totals[0])
+        figures = Figures(column, whole)
+        total, own = [], []
+        for (_, node), cost, alone in zip(places, totals, params):
+            total.append(figures.place(column.of(node.params, node.calls, cost)))
+            number = column.of(max(alone, 0), 0, node.own)
+            own.append(figures.place(number))
+            weight = number / whole if whole else 0.0
+            weights[node.module_type] = weights.get(node.module_type, 0.0) + weight
+        columns.append(
+            {
+                "key": column.key,
+                "label": column.label,
+                "sized": column.sized,
+                "total": total,
+                "own": own,
+                "figures": figures.written(),
+            }
+        )
+    types = sorted(weights, key=lambda name: -weights[name])
+    rank = {name: i for i, name in enumerate(types)}
+    return {
+        "path": visible(places[0].node.path),
+        "parent": [parent for parent, _ in places],
+        "name": [visible(node.name) or BLOCK for _, node in places],
+        "type": [rank[node.module_type] for _, node in places],
+        "also": [visible(some(node.aliases)) for _, node in places],
+        "ran": [int(has) for has in ran],
+        "types": [visible(name) for name in types],
+        "coloured": sum(weights[name] > COLOURED for name in types if name),
+        "columns": columns,
+    }
+
+
+def _top(profile: Profile) -> ScopeNode:
+    """The one module that all happened in, or the block with what ran outside of all modules."""
+    root = profile.root
+    if root.own == Cost():
+        return root.children[0] if len(root.children) == 1 else root
+    outside = ScopeNode(OUTSIDE, OUTSIDE, "", 0, 0, root.own, ())
+    return replace(root, own=Cost(), children=(*root.children, outside))
+
+
+def _placed(root: ScopeNode) -> Iterator[Place]:
+    """A node and all below it, in the order of the tree."""
+    waiting, place = [Place(-1, root)], 0
+    while waiting:
+        found = waiting.pop()
+        yield found
+        waiting += [Place(place, child) for child in reversed(found.node.children)]
+        place += 1
+
+
+class Group(NamedTuple):
+    """Calls that have something in common: their number, cost, and what else is known of them.
+
+    `state` is what all of them are: counted, zero, uncounted, an estimate of what.
+    """
+
+    name: str
+    calls: int
+    cost: Cost
+    family: str
+    state: str
+    error: str
+    scopes: tuple[str, ...]
+
+
+def groups(
+    profile: Profile,
+    name: Callable[[Row], str],
+    where: Callable[[Price], object] = lambda price: True,
+) -> list[Group]:
+    """The calls of a profile whose price is asked for, by a name, the most FLOPs first."""
+    rows: dict[str, list[Row]] = {}
+    for row in profile.rows:
+        if where(profile.prices[row.call]):
+            rows.setdefault(name(row), []).append(row)
+    found = []
+    for key, members in rows.items():
+        prices = [profile.prices[row.call] for row in members]
+        states = [f"estimate: {p.estimate}" if p.estimate else p.state for p in prices]
+        found.append(
+            Group(
+                key,
+                sum(row.times for row in members),
+                Cost.total((price.cost, row.times) for price, row in zip(prices, members)),
+                ", ".join(dict.fromkeys(price.family for price in prices)),
+                ", ".join(dict.fromkeys(states)),
+                next((price.error for price in prices if price.error), ""),
+                tuple(dict.fromkeys(row.scope for row in members)),
+            )
+        )
+    return sorted(found, key=lambda group: (-group.cost.flops, -group.cost.nbytes))
+
+
+def beside(cost: Cost) -> str:
+    """What a cost has beside FLOPs, in words."""
+    return ", ".join(
+        f"{si(number)} {name}"
+        for number, name in (
+            (cost.transcendentals, "transcendentals"),
+            (cost.comparisons, "comparisons"),
+            (cost.int_ops, "integer operations"),
+        )
+        if number != 0
+    )
