@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from flopdispatch.cli import explain, ops, price
+from flopdispatch.cli import count, explain, ops, price
 
 COMMANDS: dict[str, Any] = {
+    "count": count,
     "price": price,
     "ops": ops,
     "explain": explain,

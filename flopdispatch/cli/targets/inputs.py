@@ -1,0 +1,128 @@
+"""The grammar of `--input`, and what goes to the model."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from flopdispatch.cli.targets.target import Call
+from flopdispatch.errors import ArgumentError
+from flopdispatch.inputs import is_shape
+from flopdispatch.spec import TensorSpec, spec
+
+_INPUT = re.compile(
+    r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:[x,]\d+)*)(?::(?P<dtype>[\w.]+))?"
+)
+_SHORT = {
+    "fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64,
+}  # fmt: skip
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """The dtype of that name in torch, or by the short names of the field (bf16).
+
+    Raises: ArgumentError if there is none.
+    """
+    found = _SHORT.get(name) or getattr(torch, name.removeprefix("torch."), None)
+    if not isinstance(found, torch.dtype):
+        raise ArgumentError(
+            f"unknown dtype {name!r}: take one of torch's, such as float32, bfloat16, long, bool"
+        )
+    return found
+
+
+def shape_named(text: str) -> tuple[int, ...]:
+    """`1x3x224x224` as a shape.
+
+    Raises: ArgumentError if it is none.
+    """
+    if not re.fullmatch(r"\d+(?:[x,]\d+)*", text):
+        raise ArgumentError(f"expected sizes such as 224x224, got {text!r}")
+    return tuple(int(size) for size in re.split("[x,]", text))
+
+
+def given_inputs(texts: Sequence[str], batch: int | None) -> Call:
+    """The inputs that `--input` describes, the first size of each being `batch` if that is given.
+
+    Raises: ArgumentError for a text that is no input, and a name that is given twice.
+    """
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for text in texts:
+        match = _INPUT.fullmatch(text)
+        if match is None:
+            raise ArgumentError(
+                f"can't read --input {text!r}: expected [NAME=]SHAPE[:DTYPE], such as 1x3x224x224, "
+                "2x128:long or input_ids=2x128:long"
+            )
+        shape = shape_named(match["shape"])
+        if batch is not None:
+            shape = (batch, *shape[1:])
+        value = spec(*shape, dtype=dtype_named(match["dtype"])) if match["dtype"] else shape
+        if match["name"] is None:
+            args.append(value)
+        elif match["name"] in kwargs:
+            raise ArgumentError(f"--input {match['name']}= is given twice; name each input once")
+        else:
+            kwargs[match["name"]] = value
+    return Call(tuple(args), kwargs)
+
+
+def in_model_dtype(value: Any, dtype: torch.dtype) -> Any:
+    """Inputs with their shapes as tensors of this dtype."""
+    if is_shape(value):
+        return spec(*value, dtype=dtype)
+    if isinstance(value, list | tuple):
+        return type(value)(in_model_dtype(one, dtype) for one in value)
+    if isinstance(value, dict):
+        return {name: in_model_dtype(one, dtype) for name, one in value.items()}
+    return value
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """The dtype of a model's floating-point parameters: its first one's."""
+    found = (p.dtype for p in model.parameters() if p.dtype.is_floating_point)
+    return next(found, torch.get_default_dtype())
+
+
+def described(call: Call) -> str:
+    """Inputs as `--input` would give them: `1x3x224x224:float32, ids=2x128:int64`."""
+    named = [("", one) for one in call.args] + [(f"{k}=", v) for k, v in call.kwargs.items()]
+    return ", ".join(f"{name}{_described(one)}" for name, one in named) or "none"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, torch.Tensor | TensorSpec):
+        dtype = str(value.dtype).removeprefix("torch.")
+        return f"{'x'.join(map(str, value.shape))}:{dtype}"
+    if is_shape(value):
+        return "x".join(map(str, value))
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_described, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_described(one)}" for name, one in value.items()) + "}"
+    return repr(value)
+
+
+def signature(model: nn.Module) -> str:
+    """What a model is called with, for people: `forward(x, mask=None)`."""
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return "forward(...)"
+    plain = [str(one.replace(annotation=inspect.Parameter.empty)) for one in parameters]
+    return f"forward({', '.join(plain)})"
+
+
+def needs_inputs(model: nn.Module) -> bool:
+    """Whether a model can't be called with nothing."""
+    try:
+        inspect.signature(model.forward).bind()
+    except (TypeError, ValueError):
+        return True
+    return False
