@@ -62,8 +62,10 @@ bench: $(VENV)/.test
 peers: $(VENV)/.peers
 	$(BIN)/python -m benchmarks.peers
 
+# The pages made from the code, and the site of all of them, in site/.
 docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -58,6 +58,18 @@ class Assume:
     them, by their path or a pattern of it: `{"*.roi_heads": Assume(nms=100)}`; of several
     that fit, the last one holds.
 
+    Example:
+
+        >>> import torch
+        >>> from flopdispatch import count
+        >>> def chosen(x):
+        ...     return torch.exp(x[x > 0])
+        >>> profile = count(chosen, (100,), assume=Assume(nonzero=0.25))
+        >>> profile.total.transcendentals
+        25
+        >>> len(profile.assumptions)
+        1
+
     Raises: ArgumentError for a value of another kind.
     """
 

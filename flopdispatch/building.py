@@ -39,7 +39,11 @@ def on_meta(build: Callable[..., Model], *args: Any, **kwargs: Any) -> Model:
 
     Raises: ArgumentError if `build` returns no module; what `build` raises in both ways.
 
-    Example: `count(on_meta(torchvision.models.resnet50), (1, 3, 224, 224))`
+    Example:
+
+        >>> model = on_meta(nn.Linear, 1_000_000, 1_000_000)  # 4 TB of parameters
+        >>> model.weight.device
+        device(type='meta')
     """
     try:
         with torch.device("meta"):

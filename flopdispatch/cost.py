@@ -22,7 +22,12 @@ class Cost:
 
     Costs add up with `+` and `sum()`, and scale with `*` by a number of calls.
 
-    Example: `Cost(macs=24, adds=8).flops` is `56`.
+    Example:
+
+        >>> Cost(macs=24, adds=8).flops
+        56
+        >>> (3 * Cost(macs=2) + Cost(macs=1, muls=5)).macs
+        7
     """
 
     macs: int = 0

@@ -73,9 +73,12 @@ class FlopCounter:
 
     Example:
 
-        with FlopCounter() as counter:
-            model(x).sum().backward()
-        counter.flops
+        >>> model, x = torch.nn.Linear(8, 4), torch.ones(2, 8)
+        >>> with FlopCounter(display=False) as counter:
+        ...     loss = model(x).sum()
+        ...     loss.backward()
+        >>> counter.macs  # 2 x 8 x 4 forward, and as many for the weight's gradient
+        128
     """
 
     def __init__(
@@ -283,7 +286,13 @@ def count(
     asks for values that aren't known and nothing is assumed of; UncountedOperatorError under
     `strict`; what the model raises comes through as it is.
 
-    Example: `count(torchvision.models.resnet50(), (1, 3, 224, 224)).macs`
+    Example:
+
+        >>> count(nn.Linear(8, 4), (2, 8)).macs
+        64
+        >>> from flopdispatch import spec
+        >>> count(nn.Embedding(10, 8), spec(2, 5, dtype=torch.long)).params
+        80
     """
     try:
         place = torch.device(device)

@@ -76,6 +76,17 @@ class Profile:
     `calls` are the distinct calls, `prices` what one of each costs, `rows` how often each ran
     where. `convention` and `description` name the rules they were priced by. `assumptions`
     lists what had to be assumed about the program's data or history.
+
+    Example:
+
+        >>> from flopdispatch import count
+        >>> profile = count(torch.nn.Linear(8, 4), (2, 8))
+        >>> profile.by_family()["matmul"].macs
+        64
+        >>> profile.by_scope()["Linear"].nbytes  # 16 + 32 + 4 read, 8 written, of 4 bytes each
+        240
+        >>> Profile.from_json(profile.to_json()) == profile
+        True
     """
 
     calls: tuple[OpCall, ...]

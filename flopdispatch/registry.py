@@ -72,11 +72,13 @@ class Registry:
 
     Example:
 
-        rules = default_registry().overlay("mine", "with my kernel")
-
-        @rules.formula(torch.ops.mylib.my_op.default)
-        def my_op(x: TensorSpec, result: TensorSpec) -> Cost:
-            return Cost(muls=x.numel)
+        >>> rules = Registry("mine", "with my kernel")
+        >>> @rules.formula("mylib::my_op.default", family="mine")
+        ... def my_op(x: TensorSpec, result: TensorSpec) -> Cost:
+        ...     return Cost(muls=x.numel)
+        >>> from flopdispatch.spec import spec
+        >>> my_op(spec(2, 3), spec(2, 3)).muls
+        6
     """
 
     def __init__(

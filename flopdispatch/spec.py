@@ -23,6 +23,11 @@ class TensorSpec:
     (sparse, mkldnn). `nnz` is how many elements a sparse tensor stores, those of its blocks and
     dense dimensions included; None of a dense one. A nested tensor in strided layout is given as
     its elements in a row, `parts` are the shapes of the tensors in it; None of any other.
+
+    Example:
+
+        >>> TensorSpec((2, 3), torch.float16).numel
+        6
     """
 
     shape: tuple[int, ...]
@@ -63,7 +68,10 @@ def spec(*shape: int, dtype: torch.dtype | None = None) -> TensorSpec:
 
     Raises: ArgumentError if a size is not an integer >= 0 or `dtype` is no torch.dtype.
 
-    Example: `spec(2, 128, dtype=torch.long)`.
+    Example:
+
+        >>> spec(2, 128, dtype=torch.long).nbytes
+        2048
     """
     for size in shape:
         if type(size) is not int or size < 0:

@@ -15,8 +15,10 @@ def si(number: Any, unit: str = "", digits: int = 4) -> str:
     Integers below 1000 are written exactly; what isn't a plain number (a symbolic size)
     is written as it prints.
 
-    Example: `si(4_089_184_256)` is `"4.089 G"`, `si(999)` is `"999"`, `si(2000, "B")` is
-    `"2.000 kB"`.
+    Example:
+
+        >>> si(4_089_184_256), si(999), si(2000, "B")
+        ('4.089 G', '999', '2.000 kB')
     """
     if not isinstance(number, (int, float)):
         return f"{number} {unit}".rstrip()

@@ -97,7 +97,13 @@ def scope(name: str) -> Iterator[None]:
 
     Raises: ArgumentError if `name` is not a string with something in it.
 
-    Example: `with flopdispatch.scope("loss"): loss = F.cross_entropy(model(x), y)`
+    Example:
+
+        >>> from flopdispatch import FlopCounter
+        >>> with FlopCounter(display=False) as counter, scope("loss"):
+        ...     difference = torch.ones(5) - torch.zeros(5)
+        >>> counter.profile.by_scope()["loss"].adds
+        5
     """
     if not isinstance(name, str) or not name:
         raise ArgumentError(f"scope() takes a name as a string that isn't empty, got {name!r}")

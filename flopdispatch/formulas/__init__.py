@@ -66,7 +66,16 @@ FAMILIES = (
 
 @cache
 def default_registry() -> Registry:
-    """The built-in rules: every family, frozen. Make an `overlay` of it to add your own."""
+    """The built-in rules: every family, frozen. Make an `overlay` of it to add your own.
+
+    Example:
+
+        >>> import torch
+        >>> print(default_registry().explain(torch.ops.aten.add_.Tensor).state)
+        counted
+        >>> default_registry().overlay("mine").name
+        'mine'
+    """
     registry = Registry(
         "flopdispatch",
         "FLOPs = 2 x MACs + adds + muls + divs; transcendentals and comparisons apart",
