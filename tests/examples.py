@@ -3,7 +3,7 @@
 A page is a session of one namespace and one folder. Its fenced blocks, from top to bottom:
 
 - `python` is run; a `text` block right after it is what it prints.
-- `python title="net.py"` is a file that later blocks use.
+- One with a title (`python title="net.py"`) is a file that later blocks use.
 - `console` has lines `$ flopdispatch ...` or `$ echo $?`, each with what it prints.
 - `<!-- python` ... `-->`, unseen by readers, is run too: what a page takes for granted.
 
@@ -25,7 +25,8 @@ from typing import Any
 from flopdispatch.cli.main import main
 
 BLOCK = re.compile(
-    r"^(?:```(?P<kind>python|console)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<body>.*?)^```$"
+    r"^(?:```(?P<kind>python|console|json|yaml)(?: title=\"(?P<title>[^\"]+)\")?\n"
+    r"(?P<body>.*?)^```$"
     r"(?:\n+```text\n(?P<shown>.*?)^```$)?"
     r"|<!-- python\n(?P<hidden>.*?)^-->$)",
     re.DOTALL | re.MULTILINE,
@@ -89,7 +90,7 @@ def run(page: Path) -> Iterator[tuple[str, str]]:
             Path(block["title"]).write_text(body, encoding="utf-8")
         elif block["kind"] == "console":
             yield whole, whole.replace(body, session.console(body))
-        else:
+        elif block["kind"] == "python":
             printed = session.python(body)
             if shown is None or matches(shown.rstrip("\n"), printed.rstrip("\n")):
                 yield whole, whole
