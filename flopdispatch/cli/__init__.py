@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flopdispatch.cli import count, explain, ops, price
+from flopdispatch.cli import check, count, explain, ops, price, sweep
 
 COMMANDS: dict[str, Any] = {
     "count": count,
+    "sweep": sweep,
+    "check": check,
     "price": price,
     "ops": ops,
     "explain": explain,

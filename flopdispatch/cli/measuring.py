@@ -39,8 +39,8 @@ def add_target(parser: ArgumentParser, name: str = "target", more: str = "") -> 
     parser.add_argument(name, metavar=name.upper(), help=f"{FORMS}{more}")
 
 
-def add_target_options(parser: ArgumentParser) -> None:
-    """What says how a target is built and run."""
+def add_target_options(parser: ArgumentParser, several: bool = False) -> None:
+    """What says how a target is built and run; `several` sizes of its inputs, or one of each."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--kwargs",
@@ -66,7 +66,18 @@ def add_target_options(parser: ArgumentParser) -> None:
         help="an input, such as 1x3x224x224, 2x128:long or input_ids=2x128:long; one for each; "
         "without any, those that the model is published with",
     )
-    add_sizes(group, int, "N")
+    kind, number = (str, "N,N,...") if several else (int, "N")
+    group.add_argument(
+        "--batch", type=kind, metavar=number, help="samples: the first size of every input"
+    )
+    group.add_argument(
+        "--seq", type=kind, metavar=number, help="tokens of a default text (default: 128)"
+    )
+    group.add_argument(
+        "--size",
+        metavar="HxW,HxW,..." if several else "HxW",
+        help="height and width of default images, or one for both",
+    )
     group = parser.add_argument_group("what is counted")
     group.add_argument("--train", action="store_true", help="in training mode (default: eval)")
     group.add_argument("--backward", action="store_true", help="the backward too")
@@ -81,17 +92,6 @@ def add_target_options(parser: ArgumentParser) -> None:
     add_convention(parser)
 
 
-def add_sizes(group: Any, kind: Any, metavar: str) -> None:
-    """`--batch`, `--seq` and `--size`, each a `kind` of number."""
-    group.add_argument(
-        "--batch", type=kind, metavar=metavar, help="samples: the first size of every input"
-    )
-    group.add_argument(
-        "--seq", type=kind, metavar=metavar, help="tokens of a default text (default: 128)"
-    )
-    group.add_argument("--size", metavar="HxW", help="height and width of default images, or one")
-
-
 @dataclass(frozen=True)
 class Ready:
     """A target's model, built, with what the command line says of how to run it."""
@@ -100,16 +100,33 @@ class Ready:
     model: Any
     arguments: Namespace
 
-    def count(self, batch: int | None, seq: int | None, size: str | None) -> Profile:
-        """Count it at these sizes, the defaults where they are None.
+    def call(self, batch: int | None, seq: int | None, size: str | None) -> Call:
+        """What it is called with at these sizes, the defaults where they are None.
 
-        Raises: ArgumentError if its inputs aren't known, and as `flopdispatch.count` does.
+        Raises: ArgumentError if its inputs aren't known, or don't have such a size.
         """
-        call = self._call(Sizes(batch, seq, None if size is None else shape_named(size)), batch)
+        sizes = Sizes(batch, seq, None if size is None else shape_named(size))
+        call: Call | None
+        if self.arguments.input:
+            call = given_inputs(self.arguments.input, sizes)
+        else:
+            call = self.target.inputs(self.model, sizes)
+        if call is None and needs_inputs(self.model):
+            raise ArgumentError(
+                f"what {self.target.name} is called with isn't known: give each input of "
+                f"{signature(self.model)} by --input, such as --input 1x3x224x224 or "
+                "--input NAME=2x128:long"
+            )
         dtype = dtype_of(self.model)
-        call = Call(*[in_model_dtype(part, dtype) for part in call])
-        if not self.arguments.input:
-            terminal.tell("note", f"inputs {described(call)}")
+        call = Call(*[in_model_dtype(part, dtype) for part in call or Call()])
+        sizes.check_used(described(call))
+        return call
+
+    def count(self, call: Call) -> Profile:
+        """Count it.
+
+        Raises: as `flopdispatch.count` does; what the model raises comes through.
+        """
         with redirect_stdout(sys.stderr):
             return count(
                 self.model,
@@ -123,23 +140,6 @@ class Ready:
                 convention=self.arguments.convention,
                 assume=self.target.assume,
             )
-
-    def _call(self, sizes: Sizes, batch: int | None) -> Call:
-        if self.arguments.input:
-            sizes.batch()
-            call = given_inputs(self.arguments.input, batch)
-            sizes.check_used("which --input gives")
-            return call
-        known = self.target.inputs(self.model, sizes)
-        if known is None and needs_inputs(self.model):
-            raise ArgumentError(
-                f"what {self.target.name} is called with isn't known: give each input of "
-                f"{signature(self.model)} by --input, such as --input 1x3x224x224 or "
-                "--input NAME=2x128:long"
-            )
-        call = known or Call()
-        sizes.check_used(described(call))
-        return call
 
 
 def ready(target: str, arguments: Namespace) -> Ready:
@@ -163,7 +163,11 @@ def measure(target: str, arguments: Namespace) -> Profile:
 
     Raises: ArgumentError for wrong arguments; what the model raises comes through.
     """
-    return ready(target, arguments).count(arguments.batch, arguments.seq, arguments.size)
+    made = ready(target, arguments)
+    call = made.call(arguments.batch, arguments.seq, arguments.size)
+    if not arguments.input:
+        terminal.tell("note", f"inputs of {target}: {described(call)}")
+    return made.count(call)
 
 
 def measure_or_read(target: str, arguments: Namespace) -> Profile:

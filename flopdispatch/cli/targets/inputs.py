@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from flopdispatch.cli.targets.target import Call
+from flopdispatch.cli.targets.target import Call, Sizes
 from flopdispatch.errors import ArgumentError
 from flopdispatch.inputs import is_shape
 from flopdispatch.spec import TensorSpec, spec
@@ -46,8 +46,8 @@ def shape_named(text: str) -> tuple[int, ...]:
     return tuple(int(size) for size in re.split("[x,]", text))
 
 
-def given_inputs(texts: Sequence[str], batch: int | None) -> Call:
-    """The inputs that `--input` describes, the first size of each being `batch` if that is given.
+def given_inputs(texts: Sequence[str], sizes: Sizes) -> Call:
+    """The inputs that `--input` describes, with the batch that is asked for, if one is.
 
     Raises: ArgumentError for a text that is no input, and a name that is given twice.
     """
@@ -60,9 +60,8 @@ def given_inputs(texts: Sequence[str], batch: int | None) -> Call:
                 f"can't read --input {text!r}: expected [NAME=]SHAPE[:DTYPE], such as 1x3x224x224, "
                 "2x128:long or input_ids=2x128:long"
             )
-        shape = shape_named(match["shape"])
-        if batch is not None:
-            shape = (batch, *shape[1:])
+        first, *rest = shape_named(match["shape"])
+        shape = (sizes.batch(first), *rest)
         value = spec(*shape, dtype=dtype_named(match["dtype"])) if match["dtype"] else shape
         if match["name"] is None:
             args.append(value)

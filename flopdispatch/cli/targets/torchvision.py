@@ -52,16 +52,17 @@ def find(name: str, overrides: dict[str, Any]) -> Target:
         )
     builder = models.get_model_builder(name)
     kind = builder.__module__.split(".")[2]
+    plain = name.removeprefix("quantized_")  # without weights it is the float model
     options: dict[str, Any] = {"weights": None}
     if "weights_backbone" in inspect.signature(builder).parameters:
         options["weights_backbone"] = None
     if kind == "segmentation" and "aux_loss" in inspect.signature(builder).parameters:
         options |= PUBLISHED_SEGMENTATION
-    options |= PUBLISHED.get(name, {})
-    weights = _weights(models, name)
+    options |= PUBLISHED.get(plain, {})
+    weights = models.get_model_weights(plain).DEFAULT
     if name.startswith("vit_"):
         options["image_size"] = _side(weights)
-    if name in ("googlenet", "inception_v3"):
+    if plain in ("googlenet", "inception_v3"):
         options["init_weights"] = False  # slow, and nothing to count
     options |= overrides
     pastes = name.startswith(("maskrcnn", "keypointrcnn"))
@@ -81,11 +82,6 @@ def find(name: str, overrides: dict[str, Any]) -> Target:
         inputs.get(kind, partial(_images, side)),
         assume=Assume(number=SIDE) if pastes else None,
     )
-
-
-def _weights(models: Any, name: str) -> Any:
-    """The weights that torchvision takes for a model; a quantized one's are its float model's."""
-    return models.get_model_weights(name.removeprefix("quantized_")).DEFAULT
 
 
 def _side(weights: Any) -> int:

@@ -108,7 +108,7 @@ def _class(transformers: Any, config: Any, path: Path) -> Any:
         if hasattr(transformers, name):
             return getattr(transformers, name)
     for name in AUTO:
-        found = getattr(transformers, name)._model_mapping.get(type(config))
+        found = getattr(transformers, name)._model_mapping.get(type(config), None)
         if found is not None:
             return found[0] if isinstance(found, tuple) else found
     raise ArgumentError(
