@@ -38,6 +38,8 @@ ORDER = (
     "counter",
     "compat",
     "report",
+    "amounts",
+    "budget",
     "cli",
     "__init__",
     "__main__",
