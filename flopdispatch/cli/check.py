@@ -3,8 +3,8 @@
 A limit is the most that a figure may be: 5G, 4.1 GMACs, 30M, 1e9. Bytes are those that are read and
 written. A baseline is a small file of figures, made to be kept with the code; by it each total must
 be what was recorded, neither more nor less, but for --tolerance. --update records the present ones.
-A saved profile (`flopdispatch count ... --out profile.json`) serves as a baseline too, and as what is
-checked.
+A profile that was saved (`flopdispatch count ... --out profile.json`) serves as a baseline too, and
+as what is checked.
 
 The exit code is 0 if all holds and 1 if anything doesn't, with the reasons, and the modules that
 changed most since the baseline. It is 1 too if operators have no formula, since the figures lack
