@@ -119,7 +119,9 @@ def signature(model: nn.Module) -> str:
 
 
 def needs_inputs(model: nn.Module) -> bool:
-    """Whether a model can't be called with nothing."""
+    """Whether a model can't be called with nothing; transformers' only say so when they are."""
+    if hasattr(model, "main_input_name"):
+        return True
     try:
         inspect.signature(model.forward).bind()
     except (TypeError, ValueError):

@@ -14,14 +14,14 @@ from flopdispatch.cli.targets.target import Target, library, unknown
 from flopdispatch.cli.targets.transformers_inputs import inputs
 from flopdispatch.errors import ArgumentError
 
-# Which class a configuration that names none is taken for: the first that has one for it.
+# Which class a configuration that names none is taken for: the first that has one for it, of
+# these and then of all others.
 AUTO = (
     "AutoModelForSeq2SeqLM",
     "AutoModelForSpeechSeq2Seq",
     "AutoModelForMaskedLM",
-    "AutoModelForCausalLM",
     "AutoModelForImageTextToText",
-    "AutoModelForImageClassification",
+    "AutoModelForCausalLM",
     "AutoModel",
 )
 
@@ -103,11 +103,12 @@ def _config(transformers: Any, path: Path, data: dict[str, Any], overrides: dict
 
 
 def _class(transformers: Any, config: Any, path: Path) -> Any:
-    """The class that a configuration names, else the first of AUTO that there is for it."""
+    """The class that a configuration names, else the first that there is for it."""
     for name in config.architectures or ():
         if hasattr(transformers, name):
             return getattr(transformers, name)
-    for name in AUTO:
+    others = sorted(name for name in dir(transformers) if name.startswith("AutoModelFor"))
+    for name in (*AUTO, *others):
         found = getattr(transformers, name)._model_mapping.get(type(config), None)
         if found is not None:
             return found[0] if isinstance(found, tuple) else found

@@ -14,6 +14,7 @@ from flopdispatch.spec import TensorSpec, spec
 SEQ = 128  # tokens of a text
 SIDE = 224  # of an image, where the configuration says nothing
 FRAMES = 1000  # of a spectrogram: ten seconds
+VIDEO = 16
 SECONDS, RATE = 10, 16_000  # of a sound wave
 
 # Configurations within a configuration, of which a model's parts are made.
@@ -29,23 +30,32 @@ def inputs(model: Any, sizes: Sizes) -> Call | None:
     if main is None or not hasattr(config, "model_type"):
         return None
     places = inspect.signature(model.forward).parameters
-    wanted = [name for name in _wanted(model, config, main, places) if name in places]
-    if not set(wanted) <= MAKERS.keys():
+    wanted = list(_needed(main, places))
+    if not set(wanted) <= MAKERS.keys() & places.keys():
         return None
+    wanted += [name for name in _taken(config, main) if name in places]
     made = {name: MAKERS[name](config, sizes) for name in wanted}
     return Call(kwargs=_with_image_tokens(model, config, made))
 
 
-def _wanted(model: Any, config: Any, main: str, places: Any) -> Iterator[str]:
-    """The names of the inputs that a model can't do without."""
+def _needed(main: str, places: Any) -> Iterator[str]:
+    """The names of the inputs that a model's forward can't do without."""
     yield main
     for name, place in places.items():
         if place.default is place.empty and place.kind is place.POSITIONAL_OR_KEYWORD:
             yield name
+
+
+def _taken(config: Any, main: str) -> Iterator[str]:
+    """The names of the inputs that a model takes beside, if its forward has them."""
     if config.is_encoder_decoder:
         yield "decoder_input_ids"
-    if main == "input_ids":
-        yield from ("pixel_values", "input_features", "bbox")
+    elif main == "input_ids":
+        yield from ("pixel_values", "bbox")
+        if _first(config, "audio_token_id", "audio_token_index") is None:
+            yield "input_features"
+    elif main == "pixel_values":
+        yield "input_ids"
 
 
 def _with_image_tokens(model: Any, config: Any, made: dict[str, Any]) -> dict[str, Any]:
@@ -115,6 +125,11 @@ def _images(config: Any, sizes: Sizes) -> tuple[int, ...]:
     return (sizes.batch(), *film, channels, high, wide)
 
 
+def _videos(config: Any, sizes: Sizes) -> tuple[int, ...]:
+    batch, *frames, channels, high, wide = _images(config, sizes)
+    return (batch, *(frames or [VIDEO]), channels, high, wide)
+
+
 def _spectrogram(config: Any, sizes: Sizes) -> tuple[int, ...]:
     """Features of sound: each library's models have their own order of time and frequency."""
     batch = sizes.batch()
@@ -151,7 +166,7 @@ MAKERS: dict[str, Callable[[Any, Sizes], Any]] = {
     "decoder_input_ids": _written,
     "bbox": _boxes,
     "pixel_values": _images,
-    "pixel_values_videos": _images,
+    "pixel_values_videos": _videos,
     "input_features": _spectrogram,
     "input_values": _wave,
     "past_values": _series,
