@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -149,7 +150,8 @@ def ready(target: str, arguments: Namespace) -> Ready:
     """
     dtype = None if arguments.dtype is None else dtype_named(arguments.dtype)
     _optimizer(arguments.optimizer)
-    with redirect_stdout(sys.stderr):  # standard output is the report's
+    with redirect_stdout(sys.stderr), warnings.catch_warnings():  # standard output is the report's
+        warnings.filterwarnings("ignore", "parameters made elsewhere than on meta")
         found = find(target, overrides_of(arguments.kwargs))
         if found.exists or is_here(torch.device(arguments.device)):
             model = found.build(dtype)

@@ -38,6 +38,7 @@ def find(name: str, overrides: dict[str, Any]) -> Target:
     path = _file(name)
     config = _config(transformers, path, _read(path), overrides)
     kind = _class(transformers, config, path)
+    config = _part_for(kind, config)
 
     def build(dtype: torch.dtype | None) -> Any:
         return kind._from_config(config, **({} if dtype is None else {"dtype": dtype}))
@@ -116,6 +117,14 @@ def _class(transformers: Any, config: Any, path: Path) -> Any:
         f"transformers {transformers.__version__} has no model for {path}, of model_type "
         f'{config.model_type}: name its class by --kwargs \'{{"architectures": ["CLASS"]}}\''
     )
+
+
+def _part_for(kind: Any, config: Any) -> Any:
+    """A configuration, or the part of it that a class is of: CLIP's text model of CLIP's."""
+    parts = [getattr(config, name, None) for name in config.sub_configs]
+    if not isinstance(config, kind.config_class):
+        return next((part for part in parts if isinstance(part, kind.config_class)), config)
+    return config
 
 
 def _options(kind: Any, config: Any) -> dict[str, Any]:
