@@ -40,6 +40,7 @@ ORDER = (
     "report",
     "amounts",
     "budget",
+    "pytest_plugin",
     "cli",
     "__init__",
     "__main__",
