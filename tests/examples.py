@@ -4,7 +4,7 @@ A page is a session of one namespace and one folder. Its fenced blocks, from top
 
 - `python` is run; a `text` block right after it is what it prints.
 - One with a title (`python title="net.py"`) is a file that later blocks use.
-- `console` has lines `$ flopdispatch ...` or `$ echo $?`, each with what it prints.
+- `console` has lines `$ flopdispatch ...`, `$ pytest ...` or `$ echo $?`, each with what it prints.
 - `<!-- python` ... `-->`, unseen by readers, is run too: what a page takes for granted.
 
 Of an output, `...` stands for any text; without one, it isn't compared.
@@ -17,6 +17,8 @@ import doctest
 import io
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +55,11 @@ class Session:
         if line == "echo $?":
             return f"{self.code}\n"
         program, *arguments = shlex.split(line)
+        if program == "pytest":
+            command = [sys.executable, "-m", "pytest", *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            self.code = done.returncode
+            return done.stdout
         assert program == "flopdispatch", f"{self.name} shows the command {line}"
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
