@@ -70,12 +70,13 @@ def _title(profile: Profile) -> str:
 
 def _totals(profile: Profile) -> Markup:
     total = profile.total
-    comparable = [name for name in COMPARABLE if name in profile.by_family()]
+    families = profile.by_family()
+    products = ", ".join([name for name in COMPARABLE if name in families] or COMPARABLE)
     figures = [
         ("Parameters", profile.params, "", "distinct ones"),
         ("MACs", total.macs, "", "multiply-accumulates"),
         ("FLOPs", total.flops, "", "2 × MACs + adds + muls + divs"),
-        ("Comparable FLOPs", profile.comparable_flops, "", f"2 × MACs of {_list(comparable)}"),
+        ("Comparable FLOPs", profile.comparable_flops, "", f"2 × MACs of {products}"),
         ("Bytes", total.nbytes, "B", "read and written"),
     ]
     return joined(
@@ -94,23 +95,19 @@ def _totals(profile: Profile) -> Markup:
     )
 
 
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"
-
-
 def _notices(profile: Profile) -> Markup:
     """What a reader must not miss: that something isn't counted, or is assumed or estimated."""
     kinds = (
-        ("uncounted", profile.uncounted.values(), "calls of operators without a cost"),
-        ("assumptions", [told.times for told in profile.assumptions], "answers that were assumed"),
-        ("estimated", profile.estimates.values(), "calls whose cost is an estimate"),
+        ("Uncounted", profile.uncounted.values(), "Calls of operators without a cost"),
+        ("Assumptions", [told.times for told in profile.assumptions], "Assumed"),
+        ("Estimated", profile.estimates.values(), "Calls whose cost is an estimate"),
     )
     lines = [
         element(
             "li",
-            f"{exact(sum(times))} {text}: ",
-            element("a", "which", href=f"#{name}", aria_label=f"which {text}"),
-            class_=name,
+            f"{text}: ",
+            element("a", exact(sum(times)), href=f"#{name.lower()}"),
+            class_=name.lower(),
         )
         for name, times, text in kinds
         if times

@@ -1,31 +1,31 @@
-// The table of modules: a tree of rows that open and close, sort and are searched.
+// The table of modules: a tree of rows that open and close, are sorted and searched.
 
-const CHUNK = 400; // rows that are put on the page at a time
-const SHOWN = 40; // rows that a report opens with, at most, whole levels of the tree
+const SHOWN = 40; // rows that a report opens with, at most: whole levels of the tree
+const SPARE = 30; // rows above and below the window that are on the page
 
 class Grid {
-  constructor(tree, table, more) {
+  constructor(tree, table) {
     this.tree = tree;
     this.table = table;
     this.body = table.tBodies[0];
-    this.more = more;
     this.open = firstLevels(tree);
     this.openBefore = null; // a search opens what it finds; what was open before comes back
     this.search = null;
     this.sorted = { head: null, direction: 1 };
-    this.limit = CHUNK;
-    this.rows = new Map(); // the row of each module that was ever shown
+    this.rows = new Map(); // the row of each module that was ever on the page
     this.current = tree.root; // the module whose row has the focus, or gets it
     this.column = tree.columns[0];
     this.heads = this.makeHeads();
+    this.height = 30; // of a row, until one is measured
+    this.printing = false;
     this.body.addEventListener("keydown", (event) => this.key(event));
     this.body.addEventListener("click", (event) => this.clicked(event));
-    this.body.addEventListener("focusin", (event) => this.focused(event));
-    more.addEventListener("click", () => this.extend());
-    new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && this.extend(), {
-      rootMargin: "600px",
-    }).observe(more);
-    addEventListener("beforeprint", () => this.extend(Infinity));
+    this.body.addEventListener("focusin", (event) => this.focused(event.target));
+    const paint = () => requestAnimationFrame(() => this.paint());
+    addEventListener("scroll", paint, { passive: true });
+    addEventListener("resize", paint);
+    addEventListener("beforeprint", () => this.print(true));
+    addEventListener("afterprint", () => this.print(false));
   }
 
   // The columns: what it is sorted by, a text or a number of a module.
@@ -41,7 +41,7 @@ class Grid {
         heads.push(this.share);
       }
     }
-    const row = make("tr");
+    const row = make("tr", {}, { "aria-rowindex": 1 });
     for (const head of heads) {
       head.cell = make("th", { scope: "col", className: head.number ? "number" : "" });
       head.button = make("button", { type: "button", textContent: head.label });
@@ -59,23 +59,20 @@ class Grid {
     if (this.sorted.head !== head) this.sorted = { head, direction: first };
     else if (this.sorted.direction === first) this.sorted.direction = -first;
     else this.sorted = { head: null, direction: 1 };
-    this.limit = CHUNK;
     this.draw();
   }
 
   show(column, found) {
     this.column = column;
     if (found !== this.search) {
-      this.openBefore = this.search === null ? this.open : this.openBefore;
-      this.open = found === null ? this.openBefore : new Set([...found.kept].filter(
-        (node) => node.children.some((child) => found.kept.has(child)),
-      ));
+      if (this.search === null) this.openBefore = this.open;
+      this.open = found === null ? this.openBefore : new Set(found.kept);
       this.search = found;
-      this.limit = CHUNK;
     }
     this.draw();
   }
 
+  // The modules below one that are to be seen, in their order.
   children(node) {
     const kept =
       this.search === null
@@ -85,27 +82,19 @@ class Grid {
     return head === null ? kept : kept.toSorted((a, b) => direction * compared(head, a, b));
   }
 
-  // The modules whose rows are to be seen, in their order.
-  visible() {
-    const found = [];
+  // Compute what rows there are, all that are open.
+  draw() {
+    this.list = [];
     const waiting = this.search === null || this.search.kept.size > 0 ? [this.tree.root] : [];
     while (waiting.length > 0) {
       const node = waiting.pop();
-      found.push(node);
+      this.list.push(node);
       if (this.open.has(node)) waiting.push(...this.children(node).toReversed());
     }
-    return found;
-  }
-
-  draw() {
-    const hadFocus = this.body.contains(document.activeElement);
-    this.list = this.visible();
-    if (!this.list.includes(this.current)) this.current = this.list[0] ?? this.tree.root;
-    this.limit = Math.max(this.limit, this.list.indexOf(this.current) + 1);
-    this.drawn = 0;
-    this.body.replaceChildren();
-    this.append();
-    if (hadFocus) this.focus(this.current);
+    this.place = new Map(this.list.map((node, i) => [node, i]));
+    while (this.current.parent !== null && !this.place.has(this.current)) {
+      this.current = this.current.parent;
+    }
     this.table.setAttribute("aria-rowcount", this.list.length + 1);
     this.share.button.textContent = `Share of ${this.column.label}`;
     for (const head of this.heads) {
@@ -114,37 +103,67 @@ class Grid {
       const word = this.sorted.direction > 0 ? "ascending" : "descending";
       head.cell.setAttribute("aria-sort", word);
     }
+    this.paint();
   }
 
-  // Put the rows up to the limit on the page.
-  append() {
-    const to = Math.min(this.limit, this.list.length);
-    this.body.append(...this.list.slice(this.drawn, to).map((node, i) => this.row(node, this.drawn + i)));
-    this.drawn = to;
-    const left = this.list.length - to;
-    this.more.hidden = left === 0;
-    this.more.textContent = `Show ${Math.min(left, CHUNK)} of ${left} more rows`;
+  // Put those rows on the page that are near the window, and the one with the focus; an empty row
+  // stands for all in between.
+  paint() {
+    const focused = this.body.contains(document.activeElement);
+    const above = -this.body.getBoundingClientRect().top / this.height;
+    const count = this.list.length;
+    const first = this.printing ? 0 : Math.max(Math.floor(above) - SPARE, 0);
+    const end = this.printing ? count : Math.ceil(above + innerHeight / this.height) + SPARE;
+    const current = this.place.get(this.current);
+    const shown = [...this.list.keys()].filter((i) => (i >= first && i < end) || i === current);
+
+    const elements = [];
+    let next = 0;
+    for (const i of [...shown, count]) {
+      if (i > next) elements.push(this.gap(i - next));
+      if (i < count) elements.push(this.row(this.list[i], i));
+      next = i + 1;
+    }
+    // Rows that stay are not touched, so that the focus stays too.
+    const wanted = new Set(elements);
+    for (const old of [...this.body.children]) if (!wanted.has(old)) old.remove();
+    let at = this.body.firstChild;
+    for (const element of elements) {
+      if (element === at) at = at.nextSibling;
+      else this.body.insertBefore(element, at);
+    }
+    const row = this.rows.get(this.current);
+    if (row?.isConnected) {
+      if (focused && document.activeElement !== row) row.focus({ preventScroll: true });
+      this.height = row.getBoundingClientRect().height || this.height;
+    }
   }
 
-  extend(by = CHUNK) {
-    if (this.drawn === this.list.length) return;
-    this.limit = this.drawn + by;
-    this.append();
+  gap(rows) {
+    const gap = make("tr", { className: "gap" }, { "aria-hidden": "true" });
+    gap.append(make("td", { colSpan: this.heads.length }));
+    gap.firstChild.style.height = `${rows * this.height}px`;
+    return gap;
+  }
+
+  print(printing) {
+    this.printing = printing;
+    this.paint();
   }
 
   // The row of a module as it is now.
-  row(node, index) {
+  row(node, place) {
     if (!this.rows.has(node)) this.rows.set(node, this.made(node));
     const row = this.rows.get(node);
-    row.setAttribute("aria-rowindex", index + 2);
+    row.setAttribute("aria-rowindex", place + 2);
     if (node.children.length > 0) row.setAttribute("aria-expanded", this.open.has(node));
     row.tabIndex = node === this.current ? 0 : -1;
     row.classList.toggle("found", this.search !== null && this.search.found.has(node));
     const { share, value } = this.column.total(node);
-    const cell = row.querySelector(".share");
-    cell.firstChild.textContent = node.ran ? share : "";
     const whole = this.column.total(this.tree.root).value;
-    cell.lastChild.style.width = `${whole > 0 ? Math.min((100 * value) / whole, 100) : 0}%`;
+    const [text, bar] = row.querySelector(".share").children;
+    text.textContent = node.ran ? share : "";
+    bar.style.setProperty("--part", whole > 0 ? Math.min(value / whole, 1) : 0);
     return row;
   }
 
@@ -153,17 +172,19 @@ class Grid {
     row.module = node;
     const name = make("th", { scope: "row", className: "name", title: node.path });
     name.style.setProperty("--level", node.level - 1);
+    const toggle = node.children.length > 0 ? "toggle" : "leaf";
     name.append(
-      make("span", { className: node.children.length > 0 ? "toggle" : "leaf" }, { "aria-hidden": "true" }),
+      make("span", { className: toggle }, { "aria-hidden": "true" }),
       make("bdi", { textContent: node.name }),
     );
     if (node.also) name.append(make("small", { textContent: ` (also ${node.also})` }));
-    row.append(name, make("td", { textContent: node.type, className: "type" }));
+    row.append(name, make("td", { className: "type", textContent: node.type, title: node.type }));
     for (const column of this.tree.columns) {
       const { short, exact } = column.total(node);
-      const blank = !node.ran && column.key !== "params";
-      const text = !blank ? short : column.key === "macs" ? "not called" : "";
-      row.append(make("td", { textContent: text, title: blank ? "" : exact, className: "number" }));
+      const counted = node.ran || column.key === "params";
+      const text = counted ? short : column.key === "macs" ? "not called" : "";
+      const title = counted ? exact : "";
+      row.append(make("td", { className: "number", textContent: text, title }));
       if (column.key === "flops") {
         const share = make("td", { className: "number share" });
         share.append(make("span"), make("i", {}, { "aria-hidden": "true" }));
@@ -174,58 +195,54 @@ class Grid {
   }
 
   focus(node) {
-    const index = this.list.indexOf(node);
-    if (index < 0) return;
-    if (index >= this.drawn) this.extend(index + 1 - this.drawn);
+    if (!this.place.has(node)) return;
+    this.focused(this.rows.get(node) ?? this.row(node, this.place.get(node)));
+    this.paint();
     this.rows.get(node).focus();
   }
 
-  focused(event) {
-    const row = event.target.closest("tr");
+  focused(target) {
     const before = this.rows.get(this.current);
     if (before) before.tabIndex = -1;
+    const row = target.closest("tr");
     row.tabIndex = 0;
     this.current = row.module;
   }
 
   clicked(event) {
-    const node = event.target.closest("tr").module;
-    this.focus(node);
-    if (event.target.closest(".name") && node.children.length > 0) this.toggle(node);
+    const row = event.target.closest("tr");
+    if (!row.module) return;
+    this.focus(row.module);
+    if (event.target.closest(".name")) this.toggle(row.module);
   }
 
   toggle(node, to = !this.open.has(node)) {
+    if (node.children.length === 0) return;
     if (to) this.open.add(node);
     else this.open.delete(node);
     this.draw();
   }
 
-  expandAll() {
-    this.open = new Set(this.tree.nodes.filter((node) => node.children.length > 0));
-    this.draw();
-  }
-
-  collapseAll() {
-    this.open = new Set();
+  openAll(all) {
+    this.open = new Set(all ? this.tree.nodes : []);
     this.draw();
   }
 
   key(event) {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     const node = this.current;
-    const index = this.list.indexOf(node);
-    const isOpen = this.open.has(node);
-    const opens = node.children.length > 0;
-    const to = (place) => this.list[place] && this.focus(this.list[place]);
+    const place = this.place.get(node);
+    const open = node.children.length > 0 && this.open.has(node);
+    const to = (other) => other && this.focus(other);
     const acts = {
-      ArrowDown: () => to(index + 1),
-      ArrowUp: () => to(index - 1),
-      ArrowRight: () => opens && (isOpen ? to(index + 1) : this.toggle(node, true)),
-      ArrowLeft: () => (isOpen && opens ? this.toggle(node, false) : node.parent && this.focus(node.parent)),
-      Home: () => to(0),
-      End: () => to(this.list.length - 1),
-      Enter: () => opens && this.toggle(node),
-      " ": () => opens && this.toggle(node),
+      ArrowDown: () => to(this.list[place + 1]),
+      ArrowUp: () => to(this.list[place - 1]),
+      ArrowRight: () => (open ? to(this.children(node)[0]) : this.toggle(node, true)),
+      ArrowLeft: () => (open ? this.toggle(node, false) : to(node.parent)),
+      Home: () => to(this.list[0]),
+      End: () => to(this.list.at(-1)),
+      Enter: () => this.toggle(node),
+      " ": () => this.toggle(node),
     };
     if (!(event.key in acts)) return;
     acts[event.key]();
@@ -233,7 +250,7 @@ class Grid {
   }
 }
 
-// What is open at first: whole levels, as many as SHOWN rows have room for, the first at least.
+// What is open at first: whole levels, as many as there is room for, the first at least.
 function firstLevels(tree) {
   const open = new Set();
   let level = [tree.root];
@@ -242,7 +259,7 @@ function firstLevels(tree) {
     const below = level.flatMap((node) => node.children);
     rows += below.length;
     if (open.size > 0 && rows > SHOWN) break;
-    level.filter((node) => node.children.length > 0).forEach((node) => open.add(node));
+    level.forEach((node) => open.add(node));
     level = below;
   }
   return open;

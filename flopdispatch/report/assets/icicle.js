@@ -3,6 +3,7 @@
 const BAR = 26; // pixels that a level is high
 const LEVELS = 40; // that are drawn below the zoomed module
 const NARROWEST = 1; // pixel that a bar must have to be drawn
+const APART = 3; // pixels that a bar must have to be set off from the next
 const NAMED = 24; // pixels that a bar must have to bear a name
 
 class Icicle {
@@ -107,8 +108,11 @@ class Icicle {
     element.style.width = `${100 * bar.width}%`;
     element.style.top = `${bar.level * BAR}px`;
     element.style.height = `${BAR}px`;
-    if (bar.width * this.box.clientWidth >= NAMED) {
-      element.append(make("b", { textContent: name }), ` ${figure.share} `);
+    const pixels = bar.width * this.box.clientWidth;
+    element.classList.toggle("apart", pixels >= APART);
+    element.classList.toggle("named", pixels >= NAMED);
+    if (pixels >= NAMED) {
+      element.append(make("bdi", { textContent: name }), ` ${figure.share} `);
       if (!own) element.append(make("span", { textContent: node.type }));
     }
     bar.element = element;

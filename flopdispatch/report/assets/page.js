@@ -58,7 +58,7 @@ function start() {
   function drawn(zoomed, bars, leftOut) {
     const above = [];
     for (let node = zoomed; node !== null; node = node.parent) above.unshift(node);
-    at("crumbs").hidden = zoomed === tree.root;
+    at("crumbs").classList.toggle("inside", zoomed !== tree.root);
     at("crumbs").replaceChildren(
       ...above.map((node) => {
         const crumb = make("button", { type: "button", textContent: node.name, disabled: node === zoomed });
@@ -89,7 +89,7 @@ function start() {
   }
 
   const icicle = new Icicle(tree, at("icicle"), { looked: detail, drawn });
-  const grid = new Grid(tree, at("tree"), at("more"));
+  const grid = new Grid(tree, at("tree"));
 
   function show() {
     icicle.show(column, found);
@@ -114,8 +114,8 @@ function start() {
     at("matches").textContent = found === null ? "" : `${number} ${number === 1 ? "module" : "modules"} found`;
     show();
   });
-  at("expand").addEventListener("click", () => grid.expandAll());
-  at("collapse").addEventListener("click", () => grid.collapseAll());
+  at("expand").addEventListener("click", () => grid.openAll(true));
+  at("collapse").addEventListener("click", () => grid.openAll(false));
   at("views").hidden = false;
   show();
 }

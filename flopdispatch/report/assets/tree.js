@@ -53,10 +53,12 @@ function search(tree, text) {
   return { found, kept };
 }
 
+const collator = new Intl.Collator("en", { numeric: true }); // layer.2 comes before layer.10
+
 // How two things compare under a head that has a number or a text of each.
 function compared({ number, text }, a, b) {
   if (number) return number(a) - number(b);
-  return text(a).localeCompare(text(b), "en", { numeric: true });
+  return collator.compare(text(a), text(b));
 }
 
 // An element with properties; text only ever becomes text.
