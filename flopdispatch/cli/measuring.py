@@ -7,23 +7,25 @@ import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 
+from flopdispatch.assumptions import Assume
 from flopdispatch.building import on_meta
 from flopdispatch.cli import terminal
 from flopdispatch.cli.output import add_convention, read_profile
-from flopdispatch.cli.targets import FORMS, find, overrides_of
+from flopdispatch.cli.targets import FORMS, find
 from flopdispatch.cli.targets.inputs import (
     described,
     dtype_named,
     dtype_of,
     given_inputs,
+    image_size,
     in_model_dtype,
+    json_object,
     needs_inputs,
-    shape_named,
     signature,
 )
 from flopdispatch.cli.targets.target import Call, Sizes, Target
@@ -88,7 +90,14 @@ def add_target_options(parser: ArgumentParser, several: bool = False) -> None:
         help="a whole training step: the backward, and a step of this class of torch.optim (adamw)",
     )
     group.add_argument(
-        "--strict", action="store_true", help="fail where an operator has no formula"
+        "--assume",
+        metavar="JSON",
+        help='what to assume of data that the model looks at: \'{"nms": 100, "number": 56}\'',
+    )
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help="fail where an operator has no formula or something must be assumed of data",
     )
     add_convention(parser)
 
@@ -106,7 +115,7 @@ class Ready:
 
         Raises: ArgumentError if its inputs aren't known, or don't have such a size.
         """
-        sizes = Sizes(batch, seq, None if size is None else shape_named(size))
+        sizes = Sizes(batch, seq, None if size is None else image_size(size))
         call: Call | None
         if self.arguments.input:
             call = given_inputs(self.arguments.input, sizes)
@@ -139,7 +148,7 @@ class Ready:
                 device=self.arguments.device,
                 strict=self.arguments.strict,
                 convention=self.arguments.convention,
-                assume=self.target.assume,
+                assume=_assume(self.target.assume, self.arguments),
             )
 
 
@@ -150,9 +159,11 @@ def ready(target: str, arguments: Namespace) -> Ready:
     """
     dtype = None if arguments.dtype is None else dtype_named(arguments.dtype)
     _optimizer(arguments.optimizer)
+    _assume({}, arguments)
+    overrides = json_object("--kwargs", arguments.kwargs, '{"num_classes": 10}')
     with redirect_stdout(sys.stderr), warnings.catch_warnings():  # standard output is the report's
         warnings.filterwarnings("ignore", "parameters made elsewhere than on meta")
-        found = find(target, overrides_of(arguments.kwargs))
+        found = find(target, overrides)
         if found.exists or is_here(torch.device(arguments.device)):
             model = found.build(dtype)
         else:
@@ -181,6 +192,20 @@ def measure_or_read(target: str, arguments: Namespace) -> Profile:
         return measure(target, arguments)
     profile = read_profile(target)
     return profile if arguments.convention is None else profile.reprice(arguments.convention)
+
+
+def _assume(usual: dict[str, Any], arguments: Namespace) -> Assume | None:
+    """What to assume of data: what is given, else what is usual for the target.
+
+    Raises: ArgumentError if Assume doesn't take it.
+    """
+    given = json_object("--assume", arguments.assume, '{"nms": 100}')
+    names = [field.name for field in fields(Assume)]
+    if not given.keys() <= set(names):
+        raise ArgumentError(f"--assume takes {', '.join(names)}, got {', '.join(given)}")
+    if is_here(torch.device(arguments.device)):
+        return Assume(**given) if given else None  # the data are there
+    return Assume(**{**usual, **given})
 
 
 def _optimizer(name: str | None) -> Callable[..., torch.optim.Optimizer] | None:

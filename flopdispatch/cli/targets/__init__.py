@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -35,18 +34,3 @@ def find(text: str, overrides: dict[str, Any]) -> Target:
     if not colon:
         raise ArgumentError(f"can't tell what model {text!r} is: expected {FORMS}")
     return python.find(text, overrides)
-
-
-def overrides_of(text: str | None) -> dict[str, Any]:
-    """The keyword arguments that `--kwargs` gives.
-
-    Raises: ArgumentError if it is no object in JSON.
-    """
-    wanted = f"--kwargs takes an object in JSON, such as '{{\"num_classes\": 10}}', got {text!r}"
-    try:
-        found = json.loads(text or "{}")
-    except json.JSONDecodeError as error:
-        raise ArgumentError(f"{wanted}: {error}") from error
-    if not isinstance(found, dict):
-        raise ArgumentError(wanted)
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -36,14 +37,30 @@ def dtype_named(name: str) -> torch.dtype:
     return found
 
 
-def shape_named(text: str) -> tuple[int, ...]:
-    """`1x3x224x224` as a shape.
+def image_size(text: str) -> tuple[int, int]:
+    """`224` or `224x320` as the height and the width of an image.
+
+    Raises: ArgumentError if it is neither.
+    """
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if match is None:
+        raise ArgumentError(f"--size takes a height and a width, 224x320, or 224, got {text!r}")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def json_object(option: str, text: str | None, example: str) -> dict[str, Any]:
+    """The object in JSON that is given to an option, empty if none is.
 
     Raises: ArgumentError if it is none.
     """
-    if not re.fullmatch(r"\d+(?:[x,]\d+)*", text):
-        raise ArgumentError(f"expected sizes such as 224x224, got {text!r}")
-    return tuple(int(size) for size in re.split("[x,]", text))
+    wanted = f"{option} takes an object in JSON, such as '{example}', got {text!r}"
+    try:
+        found = json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        raise ArgumentError(f"{wanted}: {error}") from error
+    if not isinstance(found, dict):
+        raise ArgumentError(wanted)
+    return found
 
 
 def given_inputs(texts: Sequence[str], sizes: Sizes) -> Call:
@@ -60,7 +77,7 @@ def given_inputs(texts: Sequence[str], sizes: Sizes) -> Call:
                 f"can't read --input {text!r}: expected [NAME=]SHAPE[:DTYPE], such as 1x3x224x224, "
                 "2x128:long or input_ids=2x128:long"
             )
-        first, *rest = shape_named(match["shape"])
+        first, *rest = map(int, re.split("[x,]", match["shape"]))
         shape = (sizes.batch(first), *rest)
         value = spec(*shape, dtype=dtype_named(match["dtype"])) if match["dtype"] else shape
         if match["name"] is None:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from flopdispatch.assumptions import Assume
 from flopdispatch.errors import ArgumentError
 
 
@@ -32,7 +31,7 @@ class Sizes:
         self,
         batch: int | None = None,
         seq: int | None = None,
-        size: tuple[int, ...] | None = None,
+        size: tuple[int, int] | None = None,
     ) -> None:
         self._asked = {"batch": batch, "seq": seq, "size": size}
         self._unused = {name for name, value in self._asked.items() if value is not None}
@@ -52,8 +51,8 @@ class Sizes:
 
     def image(self, height: int, width: int | None = None) -> tuple[int, int]:
         """The height and the width of an image."""
-        high, *wide = self._of("size", (height, height if width is None else width))
-        return high, (wide or [high])[0]
+        high, wide = self._of("size", (height, height if width is None else width))
+        return high, wide
 
     def check_used(self, inputs: str) -> None:
         """Raises: ArgumentError if a size was asked for that the inputs don't have."""
@@ -73,7 +72,8 @@ class Target:
     """A model by its name on the command line.
 
     `build` makes it, in a dtype if one is given. `inputs` are those that it is published with,
-    `options` what it is called with beside its inputs. `exists` says
+    `options` what it is called with beside its inputs, `assume` what to
+    assume of data that its forward looks at. `exists` says
     that `build` gives a model that was there before.
     """
 
@@ -81,7 +81,7 @@ class Target:
     build: Callable[[torch.dtype | None], Any]
     inputs: Inputs
     options: dict[str, Any] = field(default_factory=dict)
-    assume: Assume | None = None
+    assume: dict[str, Any] = field(default_factory=dict)
     exists: bool = False
 
 

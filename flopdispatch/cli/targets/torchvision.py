@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from flopdispatch.assumptions import Assume
 from flopdispatch.cli.targets.target import (
     Call,
     Inputs,
@@ -80,7 +79,7 @@ def find(name: str, overrides: dict[str, Any]) -> Target:
         name,
         build,
         inputs.get(kind, partial(_images, side)),
-        assume=Assume(number=SIDE) if pastes else None,
+        assume={"number": SIDE} if pastes else {},
     )
 
 
