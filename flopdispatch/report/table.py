@@ -37,33 +37,40 @@ def render(
 
     Raises: ArgumentError for another `depth`, `sort` or `width`.
     """
-    check_depth(depth)
     if width is not None and (type(width) is not int or width < 1):
         raise ArgumentError(f"width= takes an integer >= 1 or None, got {width!r}")
-    if sort is not None and sort not in SORTS:
-        raise ArgumentError(f"sort= takes one of {', '.join(SORTS)} or None, got {sort!r}")
-    whole = profile.total
-    lines = [
-        _line(label, row, whole) for label, row in indented(display_rows(profile.root), depth, sort)
-    ]
-    own = profile.root.own
-    if own != Cost() or not lines:
-        outside = DisplayRow(OUTSIDE, "", 0, own, True, 1, ())
-        lines.append(_line(OUTSIDE, outside, whole))
-    total = DisplayRow("Total", "", profile.params, whole, True, 1, ())
-    lines.append(_line("Total", total, whole))
-    cells = [list(HEADERS), *lines]
-    headers, *lines = cells if width is None else _fitted(cells, width)
+    cells = [list(HEADERS), *lines(profile, depth, sort)]
+    headers, *body = cells if width is None else _fitted(cells, width)
     text = tabulate(
-        lines,
+        body,
         headers=headers,
         tablefmt="simple",
         disable_numparse=True,
         colalign=[LEFT_OR_RIGHT[name] for name in headers],
         preserve_whitespace=True,
     )
-    *body, last = text.split("\n")
-    return "\n".join([*body, body[1], last, "", *_wrapped(footer(profile), width)])
+    *rows, last = text.split("\n")
+    return "\n".join([*rows, rows[1], last, "", *_wrapped(footer(profile), width)])
+
+
+def lines(profile: Profile, depth: int | None = None, sort: str | None = None) -> list[list[str]]:
+    """The cells of each row below HEADERS, the last one with the total.
+
+    Raises: ArgumentError for another `depth` or `sort`.
+    """
+    check_depth(depth)
+    if sort is not None and sort not in SORTS:
+        raise ArgumentError(f"sort= takes one of {', '.join(SORTS)} or None, got {sort!r}")
+    whole = profile.total
+    found = [
+        _line(label, row, whole) for label, row in indented(display_rows(profile.root), depth, sort)
+    ]
+    own = profile.root.own
+    if own != Cost() or not found:
+        outside = DisplayRow(OUTSIDE, "", 0, own, True, 1, ())
+        found.append(_line(OUTSIDE, outside, whole))
+    total = DisplayRow("Total", "", profile.params, whole, True, 1, ())
+    return [*found, _line("Total", total, whole)]
 
 
 def _fitted(lines: list[list[str]], width: int) -> list[list[str]]:
