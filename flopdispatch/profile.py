@@ -264,6 +264,9 @@ class Profile:
     def __str__(self) -> str:
         return self.table()
 
+    def _repr_html_(self) -> str:
+        return str(import_module("flopdispatch.report.notebook").render(self))
+
     def report(self, name: str, **options: Any) -> str:
         """The profile as text in a format of `flopdispatch.report.REPORTERS`.
 

@@ -85,9 +85,7 @@ def _totals(profile: Profile) -> Markup:
                 "div",
                 element("dt", label),
                 element("dd", si(number, unit), class_="short"),
-                element(
-                    "dd", exact(number), class_="exact", id=f"total-{label.split()[0].lower()}"
-                ),
+                element("dd", exact(number), class_="exact"),
                 element("dd", about, class_="about"),
             )
             for label, number, unit, about in figures
@@ -128,28 +126,26 @@ def _sections(profile: Profile) -> Markup:
     by_dtype = groups(profile, lambda row: _dtype(prices[row.call].dtype))
     uncounted = groups(profile, operator, lambda price: price.state == UNCOUNTED)
     estimated = groups(profile, operator, lambda price: price.estimate)
+    told = ("Modules", "Calls")
     return joined(
-        _section("Operators", _costs("Operator", by_op, whole, ("Family", "State"))),
-        _section("Families", _costs("Family", by_family, whole)),
-        _section("Phases", _costs("Phase", by_phase, whole)),
-        _section("Dtypes", _costs("Computed in", by_dtype, whole)),
+        _costs("Operators", "Operator", by_op, whole, ("Family", "State")),
+        _costs("Families", "Family", by_family, whole),
+        _costs("Phases", "Phase", by_phase, whole),
+        _costs("Dtypes", "Computed in", by_dtype, whole),
         _section(
             "Uncounted",
-            _table(
-                ("Operator", "Why", "Modules", "Calls"),
-                [_told(group, group.error or "it has no formula") for group in uncounted],
-            ),
+            ("Operator", "Why", *told),
+            [_told(group, group.error or "it has no formula") for group in uncounted],
         ),
         _section(
             "Estimated",
-            _table(
-                ("Operator", "What", "Modules", "Calls"),
-                [_told(group, group.state.removeprefix("estimate: ")) for group in estimated],
-            ),
+            ("Operator", "What", *told),
+            [_told(group, group.state.removeprefix("estimate: ")) for group in estimated],
         ),
         _section(
             "Assumptions",
-            _table(("Assumed", "Operator", "Source", "Modules", "Times"), _assumed(profile)),
+            ("Assumed", "Operator", "Source", "Modules", "Times"),
+            _assumed(profile),
         ),
     )
 
@@ -158,8 +154,10 @@ def _dtype(dtype: Any) -> str:
     return str(dtype).removeprefix("torch.") if dtype is not None else "no tensors"
 
 
-def _costs(name: str, found: Sequence[Group], whole: int, about: Sequence[str] = ()) -> Markup:
-    """A table of groups with what they cost; `about` names what else is told of each."""
+def _costs(
+    title: str, name: str, found: Sequence[Group], whole: int, about: Sequence[str] = ()
+) -> Markup:
+    """A section of groups with what they cost; `about` names what else is told of each."""
     rows = [
         [
             _head(group.name),
@@ -174,32 +172,29 @@ def _costs(name: str, found: Sequence[Group], whole: int, about: Sequence[str] =
         for group in found
     ]
     heads = (name, *about, "Calls", "MACs", "FLOPs", "Share", "Bytes", "Beside FLOPs")
-    return _table(heads, rows)
+    return _section(title, heads, rows)
 
 
 def _told(group: Group, what: str) -> list[Markup]:
     modules = some([scope or BLOCK for scope in group.scopes])
-    return [
-        _head(group.name),
-        _text(what),
-        _text(modules),
-        _number(group.calls, exact(group.calls)),
-    ]
+    calls = _number(group.calls, exact(group.calls))
+    return [_head(group.name), _text(what), _text(modules), calls]
 
 
 def _assumed(profile: Profile) -> list[list[Markup]]:
     """Each kind of assumption once: history first, then data, the most often asked first."""
     times: Counter[tuple[str, str, str]] = Counter()
-    scopes: dict[tuple[str, str, str], list[str]] = {}
+    scopes: dict[tuple[str, str, str], dict[str, None]] = {}
     for told in profile.assumptions:
         kind = (told.text, told.operator, told.source)
         times[kind] += told.times
-        scopes.setdefault(kind, []).append(told.scope)
+        scopes.setdefault(kind, {})[told.scope or BLOCK] = None
     kinds = sorted(times, key=lambda kind: (kind[1] != "", -times[kind]))
     return [
         [
             _head(kind[0]),
-            *map(_text, (*kind[1:], some(list(filter(None, scopes[kind]))))),
+            *map(_text, kind[1:]),
+            _text(some(list(scopes[kind]))),
             _number(times[kind], exact(times[kind])),
         ]
         for kind in kinds
@@ -218,25 +213,22 @@ def _number(number: int, text: str) -> Markup:
     return element("td", text, class_="number", data_value=number, title=exact(number))
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[Markup]]) -> Markup:
-    """A table that can be sorted, or a word in place of an empty one."""
+def _section(title: str, heads: Sequence[str], rows: Sequence[Sequence[Markup]]) -> Markup:
+    """A section with a table that can be sorted, or with a word in place of an empty one."""
+    name = title.lower()
+    head = element("h2", title, id=name)
     if not rows:
-        return element("p", "None.", class_="none")
+        return element("section", head, element("p", "None.", class_="none"))
     columns = [
-        element("th", head, scope="col", class_="number" if head in NUMBERS else None)
-        for head in heads
+        element("th", text, scope="col", class_="number" if text in NUMBERS else None)
+        for text in heads
     ]
-    return element(
+    table = element(
         "table",
         element("thead", element("tr", *columns)),
         element("tbody", *(element("tr", *row) for row in rows)),
         class_="sortable",
     )
-
-
-def _section(title: str, body: Markup) -> Markup:
-    """A section; it is focusable, since what is wider than the screen scrolls by itself."""
-    name = title.lower()
+    # It is focusable, since what is wider than the screen scrolls by itself.
     scrolls = {"role": "region", "tabindex": 0, "aria_labelledby": name}
-    inside = element("div", body, class_="wide", **scrolls)
-    return element("section", element("h2", title, id=name), inside)
+    return element("section", head, element("div", table, class_="wide", **scrolls))
