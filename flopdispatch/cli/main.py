@@ -10,7 +10,8 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from io import TextIOWrapper
+from typing import Any, NoReturn
 
 from flopdispatch.cli import COMMANDS, terminal
 from flopdispatch.errors import (
@@ -33,9 +34,17 @@ exit codes:
 """
 
 
-def parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """A parser that says in one line what was wrong, without the usage of some twenty options."""
+
+    def error(self, message: str) -> NoReturn:
+        terminal.tell("error", f"{message}; see {self.prog} --help")
+        self.exit(MISUSED)
+
+
+def parser() -> Parser:
     """The parser of the whole command line, one subparser a command."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="flopdispatch",
         description="Count what PyTorch models compute: FLOPs, MACs, bytes and parameters.",
         epilog=EPILOG,
@@ -63,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # tree glyphs, where there are none, aren't an error
+            stream.reconfigure(errors="replace")
     arguments = parser().parse_args(argv)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
