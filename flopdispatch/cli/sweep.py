@@ -210,7 +210,7 @@ FORMATS = {
 
 def _format(arguments: Namespace) -> str:
     """The format asked for, else the one of the file's ending, else a table."""
-    if arguments.format or arguments.out is None:
+    if arguments.format or arguments.out in (None, "-"):
         return arguments.format or "table"
     for name, known in FORMATS.items():
         if arguments.out.endswith(known.suffix):

@@ -33,8 +33,8 @@ def find(name: str, overrides: dict[str, Any]) -> Target:
     found: Any = module
     for part in path.split("."):
         if not hasattr(found, part):
-            known = [one for one, value in vars(found).items() if _is_builder(one, value)]
-            raise unknown(f"callable in {where}", path, known, f"it has {some(known, 8)}")
+            known = [one for one in dir(found) if _is_builder(module, getattr(found, one, None))]
+            raise unknown(f"callable in {where}", path, known, f"it has {some(known, 8) or 'none'}")
         found = getattr(found, part)
     if isinstance(found, nn.Module):
         if overrides:
@@ -117,10 +117,12 @@ def _ending_refused(name: str) -> Iterator[None]:
         ) from error
 
 
-def _is_builder(name: str, value: Any) -> bool:
-    return not name.startswith("_") and (
-        isinstance(value, nn.Module) or inspect.isclass(value) or inspect.isfunction(value)
-    )
+def _is_builder(module: ModuleType, value: Any) -> bool:
+    """Whether a value may be what somebody wants counted of a module."""
+    if inspect.isclass(value):
+        return issubclass(value, nn.Module)
+    mine = getattr(value, "__module__", None) == module.__name__
+    return isinstance(value, nn.Module) or (inspect.isroutine(value) and mine)
 
 
 def _check_arguments(name: str, builder: Any, overrides: dict[str, Any]) -> None:

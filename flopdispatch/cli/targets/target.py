@@ -108,7 +108,7 @@ def library(name: str) -> Any:
 
 def unknown(what: str, name: str, known: list[str], more: str) -> ArgumentError:
     """The error for a name that isn't known: those that are like it, and more to say."""
-    near = get_close_matches(name, known, n=4, cutoff=0.5)
+    near = get_close_matches(name, known, n=4)
     begun = [one for one in known if name and one.startswith(name)]
     near = list(dict.fromkeys([*near, *begun]))[:4]
     did = f"did you mean {', '.join(near)}? " if near else ""
