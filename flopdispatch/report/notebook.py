@@ -13,7 +13,7 @@ STYLE = Markup("""<style>
 .flopdispatch table { border-collapse: collapse; }
 .flopdispatch :is(th, td) { text-align: right; padding: 0.15em 0.7em; white-space: pre; }
 .flopdispatch :is(th, td):nth-child(-n + 2) { text-align: left; }
-.flopdispatch tbody th { font-weight: normal; font-family: monospace; }
+.flopdispatch tbody th { font: 1em monospace; }
 .flopdispatch tbody tr:last-child > * { border-top: 1px solid; font-weight: bold; }
 .flopdispatch p { margin: 0.2em 0; max-width: 60em; overflow-wrap: anywhere; }
 </style>""")

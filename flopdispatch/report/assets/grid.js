@@ -183,7 +183,7 @@ class Grid {
       const { short, exact } = column.total(node);
       const counted = node.ran || column.key === "params";
       const text = counted ? short : column.key === "macs" ? "not called" : "";
-      const title = counted ? exact : "";
+      const title = counted && short ? exact : "";
       row.append(make("td", { className: "number", textContent: text, title }));
       if (column.key === "flops") {
         const share = make("td", { className: "number share" });
