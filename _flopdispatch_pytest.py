@@ -6,6 +6,7 @@ one doesn't load torch.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -54,16 +55,25 @@ def assert_flops(request: pytest.FixtureRequest) -> AssertFlops:
         request.path.parent / "__flops__" / request.path.stem,
         quote(".".join(names), safe="[],="),
         request.config.getoption("--flops-update"),
+        lambda path: str(seen_from(request.config.invocation_params.dir, path)),
         lambda path: request.node.user_properties.append((WRITTEN, str(path))),
     )
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Name the baselines that were written."""
     reports = [report for found in terminalreporter.stats.values() for report in found]
     properties = [item for report in reports for item in getattr(report, "user_properties", ())]
-    written = sorted({value for name, value in properties if name == WRITTEN})
+    written = sorted({Path(value) for name, value in properties if name == WRITTEN})
+    start = config.invocation_params.dir
     if written:
         terminalreporter.section("flops baselines written")
         for path in written:
-            terminalreporter.write_line(path)
+            terminalreporter.write_line(str(seen_from(start, path)))
+
+
+def seen_from(start: Path, path: Path) -> Path:
+    """A path as it is written where pytest was called."""
+    return path.relative_to(start) if path.is_relative_to(start) else path

@@ -20,14 +20,21 @@ class AssertFlops:
     """Asserts in one test: `folder` and `test` say where its baselines are.
 
     With `update` they are written instead of compared, and `wrote` is told of each that changed.
+    `shown` is a path as it is written for people.
     """
 
     def __init__(
-        self, folder: Path, test: str, update: bool, wrote: Callable[[Path], None]
+        self,
+        folder: Path,
+        test: str,
+        update: bool,
+        shown: Callable[[Path], str],
+        wrote: Callable[[Path], None],
     ) -> None:
         self._folder = folder
         self._test = test
         self._update = update
+        self._shown = shown
         self._wrote = wrote
         self._used: list[Path] = []
 
@@ -77,22 +84,25 @@ class AssertFlops:
         recorded = name is not None or not (expected or limits)
         path = self._place(name) if recorded else None
 
-        profile = _counted(model, inputs, options)
         before = None
         if path is not None and not self._update:
             if not path.exists():
-                raise AssertionError(f"there is no baseline {path} yet: pytest --flops-update")
+                raise AssertionError(f"there is no baseline yet: {self._written_by(path)}")
             before = Baseline.read(path)
+        profile = _counted(model, inputs, options)
         budget = Budget(limits, expected, before, share, allow_uncounted)
         failed = [verdict.text for verdict in budget.check(profile) if not verdict.holds]
         if failed:
             parts = [*failed, "", budget.details(profile)]
-            if before is not None:
-                parts += ["", f"If that is meant, pytest --flops-update writes {path} anew."]
+            if path is not None and before is not None:
+                parts += ["", f"If that is meant: {self._written_by(path)}"]
             raise AssertionError("\n".join(parts))
         if path is not None and self._update and Baseline.of(profile).write(path):
             self._wrote(path)
         return profile
+
+    def _written_by(self, path: Path) -> str:
+        return f"pytest --flops-update writes {self._shown(path)}"
 
     def _place(self, name: str | None) -> Path:
         """The file of the next baseline.
