@@ -2,7 +2,9 @@
 
 The model is built without weights and, unless --device says otherwise, run on meta: no memory is
 allocated and nothing computed, whatever its size. Models of torchvision, timm and transformers
-have default inputs, the sizes that they are published with; others are given theirs by --input.
+have default inputs: images, films and sounds of the sizes that they are published with, 128 tokens
+of text; what was chosen is told on standard error. Other models are given theirs by --input, or
+have an `example_input_array`. The counts are those of `flopdispatch.count(model, ...)`.
 
 examples:
   flopdispatch count torchvision:resnet50

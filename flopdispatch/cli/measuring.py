@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
@@ -69,7 +69,7 @@ def add_target_options(parser: ArgumentParser, several: bool = False) -> None:
         help="an input, such as 1x3x224x224, 2x128:long or input_ids=2x128:long; one for each; "
         "without any, those that the model is published with",
     )
-    kind, number = (str, "N,N,...") if several else (int, "N")
+    kind, number = (str, "N,N,...") if several else (_positive, "N")
     group.add_argument(
         "--batch", type=kind, metavar=number, help="samples: the first size of every input"
     )
@@ -192,6 +192,13 @@ def measure_or_read(target: str, arguments: Namespace) -> Profile:
         return measure(target, arguments)
     profile = read_profile(target)
     return profile if arguments.convention is None else profile.reprice(arguments.convention)
+
+
+def _positive(text: str) -> int:
+    """A number of an option. Raises: ArgumentTypeError, which argparse tells."""
+    if not text.isdecimal() or int(text) == 0:
+        raise ArgumentTypeError(f"takes a whole number from 1 on, got {text!r}")
+    return int(text)
 
 
 def _assume(usual: dict[str, Any], arguments: Namespace) -> Assume | None:

@@ -96,6 +96,14 @@ class Net(nn.Module):
     assert "cli_count::mine" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("batch", ["0", "-1", "many"])
+def test_a_batch_has_a_sample(batch: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["count", "net.py:Net", f"--batch={batch}"])
+    told = f"argument --batch: takes a whole number from 1 on, got '{batch}'; see flopdispatch"
+    assert told in capsys.readouterr().err
+
+
 def test_it_runs_piped_as_a_program(net: Path) -> None:
     command = [sys.executable, "-m", "flopdispatch", "count", "net.py:Net", "--input", "3x8"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=net.parent, check=False)

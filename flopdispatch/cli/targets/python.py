@@ -28,8 +28,7 @@ def find(name: str, overrides: dict[str, Any]) -> Target:
     arguments of it.
     """
     where, _, path = name.rpartition(":")
-    with _ending_refused(where):
-        module = _of_file(where) if where.endswith(".py") else _of_name(where)
+    module = module_of(where)
     found: Any = module
     for part in path.split("."):
         if not hasattr(found, part):
@@ -74,6 +73,15 @@ def inputs(model: Any, sizes: Sizes) -> Call | None:
     return Call(kwargs=example) if isinstance(example, dict) else None
 
 
+def module_of(where: str) -> ModuleType:
+    """A module of the user's, by its dotted name or its file.
+
+    Raises: ArgumentError if there is none.
+    """
+    with _ending_refused(where):
+        return _of_file(where) if where.endswith(".py") else _of_name(where)
+
+
 def _of_name(name: str) -> ModuleType:
     """A module by its dotted name, looked for in the working directory too."""
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
@@ -85,7 +93,7 @@ def _of_name(name: str) -> ModuleType:
             raise  # what the module itself imports
         raise ArgumentError(
             f"there is no module {error.name} here: run in its project's folder or install it, or "
-            "give the file as path/to/file.py:callable"
+            "give its file as path/to/file.py"
         ) from error
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from flopdispatch.assumptions import Assume
 from flopdispatch.cli.targets.target import Call, Sizes
+from flopdispatch.counter import FlopCounter
 from flopdispatch.spec import TensorSpec, spec
 
 SEQ = 128  # tokens of a text
@@ -35,6 +37,8 @@ def inputs(model: Any, sizes: Sizes) -> Call | None:
         return None
     wanted += [name for name in _taken(config, main) if name in places]
     made = {name: MAKERS[name](config, sizes) for name in wanted}
+    if None in made.values():
+        return None
     return Call(kwargs=_with_image_tokens(model, config, made))
 
 
@@ -50,11 +54,11 @@ def _taken(config: Any, main: str) -> Iterator[str]:
     """The names of the inputs that a model takes beside, if its forward has them."""
     if config.is_encoder_decoder:
         yield "decoder_input_ids"
-    elif main == "input_ids":
+    elif _first(config, "audio_token_id", "audio_token_index") is None and main == "input_ids":
+        yield "input_features"
+    if main == "input_ids":
         yield from ("pixel_values", "bbox")
-        if _first(config, "audio_token_id", "audio_token_index") is None:
-            yield "input_features"
-    elif main == "pixel_values":
+    if main == "pixel_values":
         yield "input_ids"
 
 
@@ -77,22 +81,23 @@ def _with_image_tokens(model: Any, config: Any, made: dict[str, Any]) -> dict[st
 def _features(model: Any, shape: tuple[int, ...]) -> int:
     """How many features a model makes of images."""
     some = next(model.parameters())
-    with torch.no_grad():
+    with torch.no_grad(), FlopCounter(display=False, assume=Assume()):
         found = model.get_image_features(torch.zeros(shape, dtype=some.dtype, device=some.device))
-    found = getattr(found, "pooler_output", found)
+    if not isinstance(found, torch.Tensor | list | tuple):
+        found = found.last_hidden_state if found.pooler_output is None else found.pooler_output
     rows = found if isinstance(found, list | tuple) else [found]
     return sum(row.numel() // row.shape[-1] for row in rows)
 
 
 def _first(config: Any, *names: str) -> Any:
-    """The first of these entries that a configuration or a part of it has."""
+    """The first of these entries that a configuration has, or a part of it."""
+    for name in names:
+        value = getattr(config, name, None)
+        if value is not None and not callable(value):
+            return value
     parts = [getattr(config, part, None) for part in PARTS]
-    for within in (config, *[part for part in parts if part is not None]):
-        for name in names:
-            value = getattr(within, name, None)
-            if value is not None and not callable(value):
-                return value
-    return None
+    found = (_first(part, *names) for part in parts if part is not None)
+    return next((value for value in found if value is not None), None)
 
 
 def _text(config: Any, sizes: Sizes) -> TensorSpec:
@@ -157,7 +162,9 @@ def _wave(config: Any, sizes: Sizes) -> tuple[int, ...]:
     return (batch, SECONDS * rate)
 
 
-def _series(config: Any, sizes: Sizes) -> tuple[int, ...]:
+def _series(config: Any, sizes: Sizes) -> tuple[int, ...] | None:
+    if not hasattr(config, "num_input_channels"):
+        return None
     return (sizes.batch(), config.context_length, config.num_input_channels)
 
 
