@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -31,20 +30,6 @@ def catalogue(registry: Registry) -> dict[str, Any]:
     for rule in registry:
         found.setdefault(name_of(rule.overload), rule.overload)
     return dict(sorted(found.items()))
-
-
-def load(library: str) -> None:
-    """Import a library that registers operators.
-
-    Raises: ArgumentError if it can't be imported.
-    """
-    try:
-        import_module(library)
-    except ImportError as error:
-        raise ArgumentError(
-            f"can't import {library!r}, which should register operators: {error}; install it, "
-            "or give the name that Python imports it by"
-        ) from error
 
 
 def matching(pattern: str, known: dict[str, Any]) -> list[str]:
@@ -111,4 +96,4 @@ def _hint(text: str, known: dict[str, Any]) -> str:
     spellings = {spelling: name for name in reversed(known) for spelling in _spellings(name)}
     close = dict.fromkeys(spellings[near] for near in get_close_matches(text, spellings, n=5))
     near = f"; close are {', '.join(close)}" if close else ""
-    return f"{near}. An operator of a library is known once that is loaded: --import LIBRARY"
+    return f"{near}. Those of a library are known once it is loaded: --import MODULE"

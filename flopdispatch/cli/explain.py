@@ -21,9 +21,10 @@ from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
 
-from flopdispatch.catalogue import catalogue, find, load
+from flopdispatch.catalogue import catalogue, find
 from flopdispatch.cli import terminal
 from flopdispatch.cli.ops import add_import
+from flopdispatch.cli.targets.python import module_of
 from flopdispatch.conventions import CONVENTIONS, convention
 from flopdispatch.cost import Cost
 from flopdispatch.formulas import default_registry
@@ -47,8 +48,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    for library in arguments.libraries:
-        load(library)
+    for name in arguments.modules:
+        module_of(name)
     registry = default_registry()
     known = catalogue(registry)
     name, *others = find(arguments.overload, known)

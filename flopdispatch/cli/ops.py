@@ -25,9 +25,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from flopdispatch.catalogue import catalogue, load, matching
+from flopdispatch.catalogue import catalogue, matching
 from flopdispatch.cli import terminal
 from flopdispatch.cli.output import add_convention
+from flopdispatch.cli.targets.python import module_of
 from flopdispatch.conventions import convention
 from flopdispatch.errors import ArgumentError
 from flopdispatch.rules import COUNTED, DECOMPOSED, UNCOUNTED, ZERO, Explanation, name_of
@@ -60,17 +61,17 @@ def add_import(parser: ArgumentParser) -> None:
     """`--import`."""
     parser.add_argument(
         "--import",
-        dest="libraries",
-        metavar="LIBRARY",
+        dest="modules",
+        metavar="MODULE",
         action="append",
         default=[],
-        help="a library that registers operators, to load first; may be given again",
+        help="a module or a .py file that registers operators, to load first; may be given again",
     )
 
 
 def run(arguments: Namespace) -> int:
-    for library in arguments.libraries:
-        load(library)
+    for name in arguments.modules:
+        module_of(name)
     registry = convention(arguments.convention)
     known = catalogue(registry)
     names = matching(arguments.pattern, known)

@@ -106,6 +106,18 @@ def test_a_library_is_loaded_to_know_its_schema(capsys: pytest.CaptureFixture[st
     assert text.startswith("torchvision::nms.default\n  schema      torchvision::nms(Tensor dets")
 
 
+def test_an_operator_of_a_file_of_one_s_own_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine_explained.py").write_text(
+        "import torch\ntorch.library.define('explained::mystery', '(Tensor x) -> Tensor')\n"
+    )
+    text = said(capsys, "--import", "mine_explained.py", "mystery")
+    assert text.startswith("explained::mystery.default\n")
+    assert "\n  state       uncounted: no formula" in text
+
+
 def test_every_operator_can_be_explained() -> None:
     registry = flopdispatch.default_registry()
     seen: dict[str, str] = {}

@@ -107,7 +107,7 @@ def test_no_operators_are_a_count_too() -> None:
     [
         (["nonsense"], "no operator fits 'nonsense'"),
         (["--family", "foo"], "--family takes one of attention, comm"),
-        (["--import", "no_such_library"], "can't import 'no_such_library'"),
+        (["--import", "no_such_library"], "there is no module no_such_library here: run in its"),
     ],
 )
 def test_wrong_use_is_one_line(
