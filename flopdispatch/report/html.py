@@ -122,6 +122,8 @@ def _sections(profile: Profile) -> Markup:
 
     by_op = groups(profile, operator)
     by_family = groups(profile, lambda row: prices[row.call].family)
+    types = {record.scope: record.module_type for record in profile.modules}
+    by_type = groups(profile, lambda row: types.get(row.scope, "") or BLOCK)
     by_phase = groups(profile, lambda row: row.phase)
     by_dtype = groups(profile, lambda row: _dtype(prices[row.call].dtype))
     uncounted = groups(profile, operator, lambda price: price.state == UNCOUNTED)
@@ -130,6 +132,7 @@ def _sections(profile: Profile) -> Markup:
     return joined(
         _costs("Operators", "Operator", by_op, whole, ("Family", "State")),
         _costs("Families", "Family", by_family, whole),
+        _costs("Types", "Module type, alone", by_type, whole),
         _costs("Phases", "Phase", by_phase, whole),
         _costs("Dtypes", "Computed in", by_dtype, whole),
         _section(

@@ -92,7 +92,7 @@ def test_nothing_outside_of_the_page_is_named(profile: Profile) -> None:
 def test_each_link_leads_to_a_section() -> None:
     page = toy().report("html")
     links = re.findall(r'href="#(\w+)"', page)
-    assert len(links) == 8
+    assert len(links) == 9
     for link in links:
         assert page.count(f'id="{link}"') == 1
 

@@ -234,7 +234,7 @@ def test_an_empty_block_has_a_report(opens: Opens) -> None:
     assert page.get_by_role("heading", level=1).inner_text() == "A block without modules"
     assert paths(page) == [""]
     assert page.locator("#left-out").inner_text() == "There are no FLOPs here."
-    assert page.locator(".none").count() == 7, "none of each kind of calls, nothing to be known"
+    assert page.locator(".none").count() == 8, "none of each kind of calls, nothing to be known"
 
 
 def test_modules_that_share_parameters_stay_in_their_bar(opens: Opens) -> None:
@@ -264,6 +264,24 @@ def test_several_models_and_what_is_outside_of_them_are_one_block(opens: Opens) 
     assert page.get_by_role("heading", level=1).inner_text() == "Linear, ReLU"
 
 
+def test_what_is_nested_too_deeply_is_drawn_when_it_is_zoomed(opens: Opens) -> None:
+    model: nn.Module = Add(1)
+    for _ in range(60):
+        model = nn.Sequential(model)
+    page = opens(count(model, (1,)).report("html"))
+    assert page.get_by_role("treeitem").count() == 1 + 40, "the top and 40 levels"
+    assert page.locator("#left-out").inner_text().startswith("20 modules")
+    page.get_by_role("treeitem").last.focus()
+    page.keyboard.press("Enter")
+    assert page.get_by_role("treeitem").count() == 1 + 20
+    page.get_by_role("button", name="Expand all").click()
+    page.locator("#tree tbody tr").first.focus()
+    page.keyboard.press("End")
+    row = page.locator("#tree tr:focus")
+    assert row.get_attribute("aria-level") == "61"
+    assert row.locator("bdi").is_visible()
+
+
 # Screens and readers
 
 
@@ -282,25 +300,26 @@ PAGES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "scheme"),
+    ("name", "zoomed", "size", "scheme"),
     [
-        ("resnet", DESKTOP, "light"),
-        ("resnet", PHONE, "dark"),
-        ("hostile", DESKTOP, "dark"),
-        ("hostile", PHONE, "light"),
-        ("empty", PHONE, "dark"),
+        ("resnet", "layer2, ", DESKTOP, "light"),
+        ("resnet", "layer2, ", PHONE, "dark"),
+        ("hostile", "xxx", DESKTOP, "dark"),
+        ("hostile", "xxx", PHONE, "light"),
+        ("empty", None, PHONE, "dark"),
     ],
 )
 def test_axe_finds_no_violation_and_nothing_is_wider_than_the_screen(
-    opens: Opens, name: str, size: tuple[int, int], scheme: str
+    opens: Opens, name: str, zoomed: str | None, size: tuple[int, int], scheme: str
 ) -> None:
     page = opens(PAGES[name](), size, color_scheme=scheme)
     assert not violations(page)
     assert page.evaluate("document.documentElement.scrollWidth") == size[0]
     page.get_by_role("searchbox").fill("0")
-    if name == "resnet":
-        page.get_by_role("treeitem", name="layer2, ").click()
+    if zoomed:
+        page.get_by_role("treeitem", name=zoomed).click()
     assert not violations(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
 
 
 def violations(page: Page) -> list[str]:

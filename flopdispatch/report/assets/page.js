@@ -60,14 +60,15 @@ function start() {
     for (let node = zoomed; node !== null; node = node.parent) above.unshift(node);
     at("crumbs").classList.toggle("inside", zoomed !== tree.root);
     at("crumbs").replaceChildren(
-      ...above.map((node) => {
-        const crumb = make("button", { type: "button", textContent: node.name, disabled: node === zoomed });
+      ...above.flatMap((node, i) => {
+        const crumb = make("button", { type: "button", textContent: node.name });
+        crumb.disabled = node === zoomed;
         if (node === zoomed) crumb.setAttribute("aria-current", "true");
         crumb.addEventListener("click", () => {
           icicle.zoom(node);
           icicle.box.firstElementChild?.focus();
         });
-        return crumb;
+        return i > 0 ? ["›", crumb] : [crumb];
       }),
     );
     const colours = new Set(bars.map((bar) => bar.node.colour));
