@@ -70,7 +70,7 @@ def test_what_a_made_formula_was_given_is_told(capsys: pytest.CaptureFixture[str
         ("aten::view.default", "zero: declared to compute nothing; its bytes are counted"),
         ("aten::einsum.default", "decomposed: runs as other operators, which are counted"),
         (
-            "higher_order::inline_asm_elementwise",
+            "higher_order::executorch_call_delegate",
             "uncounted: no formula: reports list its calls, and totals lack their cost",
         ),
     ],
