@@ -48,6 +48,17 @@ def merged_modules(parts: Iterable[Iterable[ModuleRecord]]) -> tuple[ModuleRecor
     return tuple(found.values())
 
 
+def own_params(modules: Iterable[ModuleRecord]) -> dict[str, int]:
+    """How many parameters' elements each module holds itself; tied ones are the first one's."""
+    seen: set[int] = set()
+    found = {}
+    for module in modules:
+        own = {key: number for key, number in module.params if key not in seen}
+        seen.update(own)
+        found[module.scope] = sum(own.values())
+    return found
+
+
 @dataclass(slots=True)
 class Recording:
     """What ran: for each scope and phase, its distinct calls and their numbers.
