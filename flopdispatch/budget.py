@@ -187,16 +187,19 @@ class Baseline:
     def write(self, path: Path) -> bool:
         """Write it to a file, unless it is there already; whether that changed anything.
 
-        Raises: ArgumentError if the file can't be written.
+        Raises: ArgumentError if the file can't be written, or holds something else.
         """
+        text = self.to_json()
         try:
-            if path.exists() and path.read_text(encoding="utf-8") == self.to_json():
-                return False
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(self.to_json(), encoding="utf-8")
+            before = path.read_text(encoding="utf-8") if path.exists() else FORMAT
+            if FORMAT not in before:  # one with the marks of a merge in it may be written anew
+                raise ArgumentError(f"{path} is no baseline and stays as it is: name another file")
+            if before != text:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ArgumentError(f"can't write the baseline {path}: {error}") from error
-        return True
+        return before != text
 
     def check_convention(self, name: str) -> None:
         """Raises: ArgumentError if the figures were counted by another convention."""

@@ -205,6 +205,25 @@ def test_a_baseline_that_is_not_there_or_can_not_be_written_is_told(tmp_path: Pa
         Baseline.of(stack()).write(tmp_path)
 
 
+def test_a_file_that_is_no_baseline_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text(stack().to_json())
+    with pytest.raises(ArgumentError) as raised:
+        Baseline.of(stack()).write(path)
+    assert str(raised.value) == f"{path} is no baseline and stays as it is: name another file"
+    assert path.read_text() == stack().to_json()
+
+
+def test_a_baseline_with_the_marks_of_a_merge_is_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "stack.json"
+    found = Baseline.of(stack())
+    path.write_text(f"<<<<<<< ours\n{found.to_json()}=======\n>>>>>>> theirs\n")
+    with pytest.raises(ArgumentError, match="neither a baseline nor a saved profile"):
+        Baseline.read(path)
+    assert found.write(path)
+    assert Baseline.read(path) == found
+
+
 def test_figures_by_another_convention_are_not_compared() -> None:
     budget = Budget(baseline=Baseline.of(stack()))
     with pytest.raises(ArgumentError) as raised:
