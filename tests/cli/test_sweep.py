@@ -153,4 +153,4 @@ def test_progress_is_shown_on_a_terminal_where_tqdm_is(
     if not there:
         monkeypatch.setattr("flopdispatch.cli.sweep.find_spec", lambda name: None)
     assert main([*net, "--batch", "1,8", "--out", "-"]) == 0
-    assert ("1/2" in screen.getvalue()) == there
+    assert ("0/2" in screen.getvalue()) == there
