@@ -282,6 +282,13 @@ class Profile:
         text = self.report(name or _reports().by_suffix(path), **options)
         Path(path).write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
 
+    def to_pandas(self, by: str = "modules") -> Any:
+        """A pandas DataFrame of exact integers, as `report/frame.py` says; `report("csv")` beside.
+
+        Raises: ArgumentError for another `by`, or if pandas isn't installed.
+        """
+        return import_module("flopdispatch.report.frame").frame(self, by)
+
     def to_dict(self) -> dict[str, Any]:
         """All of the profile in plain JSON values; `from_dict` gives it back."""
         return {

@@ -10,10 +10,12 @@ from flopdispatch.conventions import CONVENTIONS
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import Profile
 from flopdispatch.report import REPORTERS, by_suffix, render
+from flopdispatch.report.records import RECORDS
 from flopdispatch.report.rows import SORTS
+from flopdispatch.report.stacks import METRICS
 from flopdispatch.terminal import width
 
-OPTIONS = ("depth", "sort")
+OPTIONS = ("depth", "sort", "by", "metric")
 
 
 def add_output(parser: ArgumentParser) -> None:
@@ -30,6 +32,12 @@ def add_output(parser: ArgumentParser) -> None:
         "--depth", type=int, metavar="LEVELS", help="how many levels below the model to show"
     )
     group.add_argument("--sort", choices=list(SORTS), help="the order of a module's children")
+    group.add_argument(
+        "--by", choices=list(RECORDS), help="what a line of CSV stands for (modules)"
+    )
+    group.add_argument(
+        "--metric", choices=list(METRICS), help="what the widths of a flame graph are (flops)"
+    )
 
 
 def add_convention(parser: ArgumentParser) -> None:

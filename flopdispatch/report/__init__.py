@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import Profile
-from flopdispatch.report import html, table
+from flopdispatch.report import csv, folded, html, json, markdown, speedscope, table
 
 
 class Reporter(NamedTuple):
@@ -31,7 +31,14 @@ class Reporter(NamedTuple):
 
 REPORTERS = {
     "table": Reporter(table.render, (".txt",), "the tree of modules as text"),
+    "markdown": Reporter(markdown.render, (".md",), "the same for an issue or a pull request"),
     "html": Reporter(html.render, (".html", ".htm"), "a page to look at and to search"),
+    "json": Reporter(json.render, (".json",), "all of it, to query and to read back"),
+    "csv": Reporter(csv.render, (".csv",), "exact integers, a line a module"),
+    "folded": Reporter(folded.render, (".folded",), "stacks for a flame graph tool"),
+    "speedscope": Reporter(
+        speedscope.render, (".speedscope.json",), "flame graphs for speedscope.app"
+    ),
 }
 
 
@@ -58,8 +65,9 @@ def by_suffix(path: str | Path) -> str:
 
     Raises: ArgumentError if none does.
     """
-    for name, reporter in REPORTERS.items():
-        if str(path).lower().endswith(reporter.suffixes):
-            return name
-    known = ", ".join(suffix for reporter in REPORTERS.values() for suffix in reporter.suffixes)
+    endings = {suffix: name for name, made in REPORTERS.items() for suffix in made.suffixes}
+    found = [suffix for suffix in endings if str(path).lower().endswith(suffix)]
+    if found:
+        return endings[max(found, key=len)]  # .speedscope.json is more than .json
+    known = ", ".join(endings)
     raise ArgumentError(f"the file {path} has none of the known endings {known}: name its format")

@@ -1,0 +1,38 @@
+"""CSV: exact integers, one line a module (or operator, phase, ...), for spreadsheets."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from flopdispatch.profile import Profile
+from flopdispatch.report.records import records
+
+# What a spreadsheet takes for the beginning of a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def render(profile: Profile, by: str = "modules") -> str:
+    """The records of one kind as RFC 4180 writes them, but that lines end with a plain newline.
+
+    `by` is `"modules"`, `"operators"`, `"families"`, `"phases"`, `"dtypes"` or `"calls"`. Lists
+    (a module's other names, the shapes of a call) are JSON, nothing if they are empty. A text that
+    a spreadsheet would run as a formula has an apostrophe before it; a path begins with the name
+    of a class and has none.
+
+    Raises: ArgumentError for another `by`.
+    """
+    found = records(profile, by)
+    return "\n".join(",".join(map(_cell, row)) for row in [found.columns, *found.rows])
+
+
+def _cell(value: Any) -> str:
+    text = value
+    if not isinstance(value, str):
+        text = "" if value == () else json.dumps(value)
+    elif value.startswith(FORMULA):
+        text = f"'{value}"
+    if re.search('[",\r\n]', text):  # the csv module leaves a lone carriage return bare
+        text = '"' + text.replace('"', '""') + '"'
+    return str(text)

@@ -1,0 +1,53 @@
+"""JSON: all of a profile, and a summary of it that is easy to query.
+
+`profile.schema.json` beside this file describes every key.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flopdispatch.profile import Profile
+from flopdispatch.report.records import FIGURES, figures, records
+from flopdispatch.rules import name_of
+
+SUMMARIZED = ("modules", "operators", "families", "phases", "dtypes")
+
+
+def render(profile: Profile) -> str:
+    """What `profile.to_json()` gives, which `Profile.from_json` reads, with a summary first.
+
+    Example: `jq '.summary.totals.macs'`, `jq '.summary.operators[] | select(.macs > 0)'`.
+    """
+    data = profile.to_dict()
+    whole = {"format": data.pop("format"), "summary": summary(profile), **data}
+    return "{\n" + ",\n".join(_lines(whole, " ")) + "\n}"
+
+
+def summary(profile: Profile) -> dict[str, Any]:
+    """Totals, and the records of modules, operators, families, phases and dtypes."""
+    return {
+        "totals": {
+            "params": profile.params,
+            "comparable_flops": profile.comparable_flops,
+            **dict(zip(FIGURES, figures(profile.total))),
+        },
+        **{kind: records(profile, kind).as_dicts() for kind in SUMMARIZED},
+        "uncounted": {name_of(op): times for op, times in profile.uncounted.items()},
+        "estimates": {name_of(op): times for op, times in profile.estimates.items()},
+    }
+
+
+def _lines(data: dict[str, Any], indent: str) -> list[str]:
+    """Each entry of an object as JSON; a list has a line for each item, so that a diff reads."""
+    found = []
+    for key, value in data.items():
+        text = json.dumps(value, allow_nan=False)
+        if isinstance(value, list) and value:
+            items = (f"{indent} {json.dumps(item, allow_nan=False)}" for item in value)
+            text = "[\n" + ",\n".join(items) + f"\n{indent}]"
+        elif key == "summary":
+            text = "{\n" + ",\n".join(_lines(value, indent + " ")) + f"\n{indent}}}"
+        found.append(f"{indent}{json.dumps(key)}: {text}")
+    return found

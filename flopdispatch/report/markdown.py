@@ -1,0 +1,65 @@
+"""Markdown: the table of modules for an issue, a pull request or a paper's appendix."""
+
+from __future__ import annotations
+
+import re
+
+from tabulate import tabulate
+
+from flopdispatch.profile import Profile
+from flopdispatch.report.markup import visible
+from flopdispatch.report.table import HEADERS, LEFT_OR_RIGHT, footer, lines
+
+TREE = re.compile("^[│ ]*[├└]─ ")
+SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&#])")
+
+
+def render(profile: Profile, depth: int | None = None, sort: str | None = None) -> str:
+    """The rows of the table and its footer as GitHub's Markdown; `depth` and `sort` as there.
+
+    Names are code spans, so that nothing in them is read as Markdown, HTML or a mention.
+
+    Raises: ArgumentError for another `depth` or `sort`.
+    """
+    *rows, total = lines(profile, depth, sort)
+    text = tabulate(
+        [
+            *([_label(label), code(kind), *figures] for label, kind, *figures in rows),
+            [f"**{total[0]}**", *total[1:]],
+        ],
+        headers=HEADERS,
+        tablefmt="pipe",
+        disable_numparse=True,
+        colalign=[LEFT_OR_RIGHT[name] for name in HEADERS],
+        preserve_whitespace=True,
+    )
+    return "\n".join([text, "", *map(_item, footer(profile))])
+
+
+def code(text: str) -> str:
+    """A text as code in a cell of a table, `""` if it is empty.
+
+    Example:
+
+        >>> print(code("a|b"), code("``"))
+        `a\\|b` ``` `` ```
+    """
+    if not text:
+        return ""
+    runs = re.findall("`+", text)
+    fence = "`" * (1 + max(map(len, runs), default=0))
+    pad = " " if text.strip() and (text[0] in "` " or text[-1] in "` ") else ""
+    return f"{fence}{pad}{visible(text)}{pad}{fence}".replace("|", "\\|")
+
+
+def _label(label: str) -> str:
+    name = TREE.sub("", label)
+    drawn = label[: len(label) - len(name)]
+    return drawn.replace(" ", "\N{NO-BREAK SPACE}") + code(name)
+
+
+def _item(line: str) -> str:
+    """A line of the footer as an item of a list; what goes on from the line above, below it."""
+    indent = "  " if line.startswith(" ") else ""
+    escaped = SPECIAL.sub(r"\\\1", visible(line.strip()))
+    return f"{indent}- {escaped}"
