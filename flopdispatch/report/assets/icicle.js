@@ -75,9 +75,12 @@ class Icicle {
     const { bars, leftOut } = this.layout();
     this.bars = new Map(bars.map((bar) => [this.element(bar), bar]));
     this.box.replaceChildren(...this.bars.keys());
-    this.box.style.height = `${BAR * bars.reduce((most, bar) => Math.max(most, bar.level + 1), 0)}px`;
+    const levels = bars.reduce((most, bar) => Math.max(most, bar.level + 1), 0);
+    this.box.style.height = `${levels * BAR}px`;
     this.box.hidden = bars.length === 0;
-    const again = bars.find((bar) => focused && bar.node === focused.node && bar.own === focused.own);
+    const again = bars.find(
+      (bar) => focused && bar.node === focused.node && bar.own === focused.own,
+    );
     const first = again ?? bars[0];
     if (first) first.element.tabIndex = 0;
     if (first && focused) first.element.focus();
@@ -88,14 +91,15 @@ class Icicle {
     const { node, own } = bar;
     const figure = own ? this.column.own(node) : this.column.total(node);
     const name = own ? "own" : node.name;
-    const share = figure.share ? `, ${figure.share}` : "";
+    const what = own ? `own work of ${node.name}` : name;
+    const told = [what, node.type, `${figure.short} ${this.column.label}`, figure.share];
     const siblings = bar.parent === null ? [bar] : bar.parent.children;
     const element = make(
       "div",
       { className: own ? "bar own" : "bar", tabIndex: -1 },
       {
         role: "treeitem",
-        "aria-label": `${own ? `own work of ${node.name}` : name}, ${node.type || "no type"}, ${figure.short} ${this.column.label}${share}`,
+        "aria-label": told.filter(Boolean).join(", "),
         "aria-level": bar.level + 1,
         "aria-posinset": siblings.indexOf(bar) + 1,
         "aria-setsize": siblings.length,

@@ -52,7 +52,11 @@ function start() {
         return item;
       });
     const path = make("bdi", { textContent: node.path || node.name, className: "path" });
-    at("detail").replaceChildren(path, own ? " own work, without the modules in it" : ` ${node.type}`, ...figures);
+    at("detail").replaceChildren(
+      path,
+      own ? " own work, without the modules in it" : ` ${node.type}`,
+      ...figures,
+    );
   }
 
   function drawn(zoomed, bars, leftOut) {
@@ -101,7 +105,12 @@ function start() {
   for (const key of order) {
     const each = tree.columns.find((one) => one.key === key);
     const label = make("label");
-    const radio = make("input", { type: "radio", name: "metric", value: key, checked: each === column });
+    const radio = make("input", {
+      type: "radio",
+      name: "metric",
+      value: key,
+      checked: each === column,
+    });
     radio.addEventListener("change", () => {
       column = each;
       show();
@@ -112,7 +121,8 @@ function start() {
   at("search").addEventListener("input", (event) => {
     found = search(tree, event.target.value);
     const number = found?.found.size;
-    at("matches").textContent = found === null ? "" : `${number} ${number === 1 ? "module" : "modules"} found`;
+    at("matches").textContent =
+      found === null ? "" : `${number} ${number === 1 ? "module" : "modules"} found`;
     show();
   });
   at("expand").addEventListener("click", () => grid.openAll(true));

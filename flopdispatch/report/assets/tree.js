@@ -27,7 +27,12 @@ function readTree(data) {
     nodes.push(node);
   });
   const columns = data.columns.map((column) => {
-    const figures = column.figures.map(([value, exact, short, share]) => ({ value, exact, short, share }));
+    const figures = column.figures.map(([value, exact, short, share]) => ({
+      value,
+      exact,
+      short,
+      share,
+    }));
     return {
       key: column.key,
       label: column.label,
@@ -48,7 +53,8 @@ function search(tree, text) {
   );
   const kept = new Set();
   for (const node of found) {
-    for (let above = node; above !== null && !kept.has(above); above = above.parent) kept.add(above);
+    for (let above = node; above !== null && !kept.has(above); above = above.parent)
+      kept.add(above);
   }
   return { found, kept };
 }
