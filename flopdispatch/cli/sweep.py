@@ -27,6 +27,7 @@ from tabulate import tabulate
 
 from flopdispatch.cli import terminal
 from flopdispatch.cli.measuring import Ready, add_target, add_target_options, ready
+from flopdispatch.cli.targets.inputs import described
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import Profile
 from flopdispatch.rules import name_of
@@ -45,6 +46,7 @@ class Row(NamedTuple):
     """One combination of sizes, and what was counted there or why nothing could be."""
 
     sizes: dict[str, Any]
+    inputs: str
     found: Profile | Exception
 
     @property
@@ -110,11 +112,11 @@ def _values(name: str, text: str) -> list[Any]:
 def _row(made: Ready, sizes: dict[str, Any]) -> Row:
     call = made.call(*[sizes.get(name) for name in SIZES])
     try:
-        return Row(sizes, made.count(call))
+        return Row(sizes, described(call), made.count(call))
     except ArgumentError:  # of the options, which are the same for all sizes
         raise
     except Exception as error:
-        return Row(sizes, error)
+        return Row(sizes, described(call), error)
 
 
 def _progress(swept: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
@@ -157,7 +159,7 @@ def _tabulated(rows: list[Row], target: str, form: str) -> str:
 
 
 def _footer(rows: list[Row], target: str) -> list[str]:
-    lines = [f"Model: {target}"]
+    lines = [f"Model: {target}", f"Inputs of the first row: {rows[0].inputs}"]
     profiles = [row.found for row in rows if isinstance(row.found, Profile)]
     if profiles:
         one = profiles[0]
@@ -174,7 +176,9 @@ def _footer(rows: list[Row], target: str) -> list[str]:
 
 def _records(rows: list[Row]) -> list[dict[str, Any]]:
     """The rows in plain values, with an error where there are no figures."""
-    return [{**row.sizes, **(row.figures or {"error": row.error})} for row in rows]
+    return [
+        {**row.sizes, "inputs": row.inputs, **(row.figures or {"error": row.error})} for row in rows
+    ]
 
 
 def _json(rows: list[Row], target: str) -> str:
@@ -186,7 +190,7 @@ def _json(rows: list[Row], target: str) -> str:
 
 def _csv(rows: list[Row], target: str) -> str:
     text = io.StringIO()
-    names = [*rows[0].sizes, *FIGURES, "error"]
+    names = [*rows[0].sizes, "inputs", *FIGURES, "error"]
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(_records(rows))

@@ -45,7 +45,8 @@ def figures(batch: int) -> dict[str, Any]:
     """What the model does with so many samples."""
     macs, moved = 32 * batch, 4 * (8 * batch + 32 + 4 * batch)
     return {
-        "batch": batch, "params": 32, "macs": macs, "flops": 2 * macs, "bytes": moved,
+        "batch": batch, "inputs": f"{batch}x8:float32",
+        "params": 32, "macs": macs, "flops": 2 * macs, "bytes": moved,
         "flops_per_byte": 2 * macs / moved,
     }  # fmt: skip
 

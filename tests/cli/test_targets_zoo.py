@@ -204,10 +204,28 @@ def config(folder: Path, **values: Any) -> str:
     return f"hf:{folder}"
 
 
-def test_a_configuration_without_a_class_is_taken_for_its_language_model(tmp_path: Path) -> None:
+def test_a_configuration_without_a_class_is_taken_for_its_language_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for model_type, kind in (("llama", "LlamaForCausalLM"), ("bert", "BertForMaskedLM")):
         profile = counted(config(tmp_path, model_type=model_type, **CAUSAL))
         assert profile.root.children[0].module_type == kind
+        told = f"config.json names no class that transformers has: {kind} it is\n"
+        assert told in capsys.readouterr().err
+
+
+def test_that_weights_are_quantized_is_left_out_and_said_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **CAUSAL}
+    plain = counted(config(tmp_path, **values, torch_dtype="bfloat16"))
+    assert "quantization_config" not in capsys.readouterr().err
+    quantized = {"quant_method": "fp8", "activation_scheme": "dynamic"}
+    profile = counted(
+        config(tmp_path, **values, torch_dtype="bfloat16", quantization_config=quantized)
+    )
+    assert "which is left out: bytes are of weights in torch.bfloat16" in capsys.readouterr().err
+    assert profile.total == plain.total
 
 
 def test_entries_of_a_configuration_are_replaced_nested_ones_too(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from flopdispatch.cli import terminal
 from flopdispatch.cli.targets.target import Target, library, unknown
 from flopdispatch.cli.targets.transformers_inputs import inputs
 from flopdispatch.errors import ArgumentError
@@ -38,7 +39,12 @@ def find(name: str, overrides: dict[str, Any]) -> Target:
     path = _file(name)
     config = _config(transformers, path, _read(path), overrides)
     kind = _class(transformers, config, path)
+    if kind.__name__ not in (config.architectures or ()):
+        terminal.tell("note", f"{path} names no class that transformers has: {kind.__name__} it is")
     config = _part_for(kind, config)
+    if getattr(config, "quantization_config", None) is not None:
+        terminal.tell("note", f"{path} has a quantization_config, which is left out: bytes are of "
+                      f"weights in {config.dtype}")  # fmt: skip
 
     def build(dtype: torch.dtype | None) -> Any:
         return kind._from_config(config, **({} if dtype is None else {"dtype": dtype}))
