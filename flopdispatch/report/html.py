@@ -12,7 +12,7 @@ from string import Template
 from typing import Any
 
 from flopdispatch.profile import COMPARABLE, Profile, Row
-from flopdispatch.report.html_data import BLOCK, Group, beside, groups, tree
+from flopdispatch.report.html_data import BLOCK, Group, beside, groups, only, tree
 from flopdispatch.report.markup import Markup, element, joined, visible
 from flopdispatch.rules import UNCOUNTED, name_of
 from flopdispatch.units import exact, percent, si, some
@@ -126,8 +126,8 @@ def _sections(profile: Profile) -> Markup:
     by_type = groups(profile, lambda row: types.get(row.scope, "") or BLOCK)
     by_phase = groups(profile, lambda row: row.phase)
     by_dtype = groups(profile, lambda row: _dtype(prices[row.call].dtype))
-    uncounted = groups(profile, operator, lambda price: price.state == UNCOUNTED)
-    estimated = groups(profile, operator, lambda price: price.estimate)
+    uncounted = groups(only(profile, lambda price: price.state == UNCOUNTED), operator)
+    estimated = groups(only(profile, lambda price: price.estimate), operator)
     told = ("Modules", "Calls")
     return joined(
         _costs("Operators", "Operator", by_op, whole, ("Family", "State")),

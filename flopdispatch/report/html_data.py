@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from flopdispatch.cost import Cost
 from flopdispatch.profile import Profile, Row, ScopeNode
 from flopdispatch.report.markup import visible
+from flopdispatch.report.records import grouped
 from flopdispatch.report.table import OUTSIDE
 from flopdispatch.rules import Price
 from flopdispatch.units import exact, percent, si, some
@@ -149,32 +150,29 @@ class Group(NamedTuple):
     scopes: tuple[str, ...]
 
 
-def groups(
-    profile: Profile,
-    name: Callable[[Row], str],
-    where: Callable[[Price], object] = lambda price: True,
-) -> list[Group]:
-    """The calls of a profile whose price is asked for, by a name, the most FLOPs first."""
-    rows: dict[str, list[Row]] = {}
-    for row in profile.rows:
-        if where(profile.prices[row.call]):
-            rows.setdefault(name(row), []).append(row)
+def groups(profile: Profile, name: Callable[[Row], str]) -> list[Group]:
+    """The calls of a profile by a name, the most FLOPs first."""
     found = []
-    for key, members in rows.items():
-        prices = [profile.prices[row.call] for row in members]
+    for key, (rows, cost) in grouped(profile, name).items():
+        prices = [profile.prices[row.call] for row in rows]
         states = [f"estimate: {p.estimate}" if p.estimate else p.state for p in prices]
         found.append(
             Group(
                 key,
-                sum(row.times for row in members),
-                Cost.total((price.cost, row.times) for price, row in zip(prices, members)),
+                sum(row.times for row in rows),
+                cost,
                 ", ".join(dict.fromkeys(price.family for price in prices)),
                 ", ".join(dict.fromkeys(states)),
                 next((price.error for price in prices if price.error), ""),
-                tuple(dict.fromkeys(row.scope for row in members)),
+                tuple(dict.fromkeys(row.scope for row in rows)),
             )
         )
-    return sorted(found, key=lambda group: (-group.cost.flops, -group.cost.nbytes))
+    return found
+
+
+def only(profile: Profile, holds: Callable[[Price], object]) -> Profile:
+    """The profile of the calls whose price it holds for."""
+    return replace(profile, rows=tuple(r for r in profile.rows if holds(profile.prices[r.call])))
 
 
 def beside(cost: Cost) -> str:

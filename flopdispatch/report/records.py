@@ -104,7 +104,7 @@ def operators(profile: Profile) -> Records:
     """
     names = [name_of(call.overload) for call in profile.calls]
     rows = []
-    for name, (members, cost) in _grouped(profile, lambda row: names[row.call]).items():
+    for name, (members, cost) in grouped(profile, lambda row: names[row.call]).items():
         prices = [profile.prices[row.call] for row in members]
         words = (
             ", ".join(dict.fromkeys(filter(None, (getattr(price, part) for price in prices))))
@@ -150,12 +150,12 @@ def records(profile: Profile, by: str = "modules") -> Records:
 
 
 def _by(column: str, profile: Profile, name: Callable[[Row], str]) -> Records:
-    groups = _grouped(profile, name).items()
+    groups = grouped(profile, name).items()
     rows = [(key, _times(members), *figures(cost)) for key, (members, cost) in groups]
     return Records((column, "calls", *FIGURES), rows)
 
 
-def _grouped(profile: Profile, name: Callable[[Row], str]) -> dict[str, tuple[list[Row], Cost]]:
+def grouped(profile: Profile, name: Callable[[Row], str]) -> dict[str, tuple[list[Row], Cost]]:
     """The rows of each name and what they cost, the most FLOPs first."""
     members: dict[str, list[Row]] = {}
     for row in profile.rows:
