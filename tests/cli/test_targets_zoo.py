@@ -224,7 +224,7 @@ def test_that_weights_are_quantized_is_left_out_and_said_so(
     profile = counted(
         config(tmp_path, **values, torch_dtype="bfloat16", quantization_config=quantized)
     )
-    assert "which is left out: bytes are of weights in torch.bfloat16" in capsys.readouterr().err
+    assert "which is left out: bytes are of whole weights" in capsys.readouterr().err
     assert profile.total == plain.total
 
 

@@ -43,8 +43,8 @@ def find(name: str, overrides: dict[str, Any]) -> Target:
         terminal.tell("note", f"{path} names no class that transformers has: {kind.__name__} it is")
     config = _part_for(kind, config)
     if getattr(config, "quantization_config", None) is not None:
-        terminal.tell("note", f"{path} has a quantization_config, which is left out: bytes are of "
-                      f"weights in {config.dtype}")  # fmt: skip
+        left = f"{path} has a quantization_config, which is left out: bytes are of whole weights"
+        terminal.tell("note", left)
 
     def build(dtype: torch.dtype | None) -> Any:
         return kind._from_config(config, **({} if dtype is None else {"dtype": dtype}))
