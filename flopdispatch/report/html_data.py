@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -44,31 +44,12 @@ class Place(NamedTuple):
     node: ScopeNode
 
 
-class Figures:
-    """The distinct numbers of a column, each once: what it is, in full, in short, its share."""
-
-    def __init__(self, column: Column, whole: int) -> None:
-        self.column = column
-        self.whole = whole
-        self.known: dict[int, int] = {}
-
-    def place(self, number: int) -> int:
-        """Where in the list a number stands."""
-        return self.known.setdefault(number, len(self.known))
-
-    def written(self) -> list[tuple[int, str, str, str]]:
-        """The list; a number that nothing is sized by is written in full, if it isn't 0."""
-        if not self.column.sized:
-            return [(n, exact(n), exact(n) if n else "", "") for n in self.known]
-        unit, whole = self.column.unit, self.whole
-        return [(n, exact(n), si(n, unit), percent(n, whole)) for n in self.known]
-
-
 def tree(profile: Profile) -> dict[str, Any]:
     """The tree of modules, as lists with one entry a module, parents before their children.
 
-    `total` and `own` of a column are places in its `figures`. `types` has the types that
-    weigh most first, of which `coloured` weigh enough for a colour.
+    `total` and `own` of a column are places in its `figures`: a number, the same in full and in
+    short, and its share of the whole. `types` has the types that weigh most first, of which
+    `coloured` weigh enough for a colour.
     """
     places = list(_placed(_top(profile)))
     totals = [node.own for _, node in places]
@@ -79,29 +60,9 @@ def tree(profile: Profile) -> dict[str, Any]:
         totals[parent] += totals[i]
         ran[parent] |= ran[i]
         params[parent] -= node.params
-    weights: dict[str, float] = {}  # of a type's own work, in all that modules are sized by
-    columns = []
-    for column in COLUMNS:
-        whole = column.of(places[0].node.params, 0, totals[0])
-        figures = Figures(column, whole)
-        total, own = [], []
-        for (_, node), cost, alone in zip(places, totals, params):
-            total.append(figures.place(column.of(node.params, node.calls, cost)))
-            number = column.of(max(alone, 0), 0, node.own)
-            own.append(figures.place(number))
-            weight = number / whole if whole else 0.0
-            weights[node.module_type] = weights.get(node.module_type, 0.0) + weight
-        columns.append(
-            {
-                "key": column.key,
-                "label": column.label,
-                "sized": column.sized,
-                "total": total,
-                "own": own,
-                "figures": figures.written(),
-            }
-        )
-    types = sorted(weights, key=lambda name: -weights[name])
+    columns = [_column(column, places, totals, params) for column in COLUMNS]
+    weights = _weights(places, columns)
+    types = sorted(weights, key=lambda name: (name == "", -weights[name]))
     rank = {name: i for i, name in enumerate(types)}
     return {
         "path": visible(places[0].node.path),
@@ -114,6 +75,45 @@ def tree(profile: Profile) -> dict[str, Any]:
         "coloured": sum(weights[name] > COLOURED for name in types if name),
         "columns": columns,
     }
+
+
+def _column(
+    column: Column, places: Sequence[Place], totals: Sequence[Cost], alone: Sequence[int]
+) -> dict[str, Any]:
+    """A column: its distinct numbers, and which of them each module has, in all and of its own."""
+    known: dict[int, int] = {}
+
+    def place(params: int, calls: int, cost: Cost) -> int:
+        return known.setdefault(column.of(params, calls, cost), len(known))
+
+    total = [place(node.params, node.calls, cost) for (_, node), cost in zip(places, totals)]
+    own = [place(max(params, 0), 0, node.own) for (_, node), params in zip(places, alone)]
+    whole = next(iter(known))
+    return {
+        "key": column.key,
+        "label": column.label,
+        "sized": column.sized,
+        "total": total,
+        "own": own,
+        "figures": [
+            (n, exact(n), si(n, column.unit), percent(n, whole))
+            if column.sized
+            else (n, exact(n), exact(n) if n else "", "")
+            for n in known
+        ],
+    }
+
+
+def _weights(places: Sequence[Place], columns: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """What share of all numbers that modules are sized by is the own work of each type."""
+    found = {node.module_type: 0.0 for _, node in places}
+    for column in columns:
+        figures = column["figures"]
+        whole = figures[column["total"][0]][0]
+        for (_, node), own in zip(places, column["own"]):
+            if column["sized"] and whole:
+                found[node.module_type] += figures[own][0] / whole
+    return found
 
 
 def _top(profile: Profile) -> ScopeNode:

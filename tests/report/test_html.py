@@ -174,6 +174,19 @@ def test_totals_are_the_profile_s_by_module(profile: Profile) -> None:
     assert expected.keys() - found.keys() <= {""}, "the block, where all ran in one module"
 
 
+def test_types_that_weigh_have_colours_and_what_has_no_type_has_none() -> None:
+    def run() -> None:
+        big, small = torch.ones(1000), torch.ones(1)
+        for _ in range(9):
+            big * big
+        nn.Linear(8, 8)(torch.ones(8, 8))
+        nn.Tanh()(small)
+
+    data = tree(counted(run))
+    assert data["types"] == ["Linear", "Tanh", ""]
+    assert data["coloured"] == 1, "a Tanh of one element is no hundredth of anything"
+
+
 def test_a_number_is_written_once_exact_and_short() -> None:
     figures = {c["key"]: c["figures"] for c in tree(net())["columns"]}
     assert figures["flops"][0] == (810, "810", "810", "100.0%")
