@@ -25,11 +25,12 @@ def write(text: str, out: str | None) -> None:
 
     Raises: ArgumentError if the file can't be written.
     """
+    text = text if text.endswith("\n") else f"{text}\n"
     if out is None or out == "-":
-        print(text)
+        print(text, end="")
         return
     try:
-        Path(out).write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
+        Path(out).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ArgumentError(f"can't write {out}: {error.strerror}; give --out a file") from error
     print(f"wrote {out}", file=sys.stderr)
