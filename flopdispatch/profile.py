@@ -319,7 +319,9 @@ class Profile:
         """
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             got = data.get("format") if isinstance(data, dict) else type(data).__name__
-            raise ArgumentError(f"expected a dict with format {FORMAT!r}, got {got!r}")
+            known = str(got).startswith(FORMAT.partition("/")[0])
+            hint = ": read it with the flopdispatch that wrote it, or a later one" if known else ""
+            raise ArgumentError(f"expected a dict with format {FORMAT!r}, got {got!r}{hint}")
         try:
             return cls._decoded(data)
         except (AttributeError, KeyError, TypeError) as error:
