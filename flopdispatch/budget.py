@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
+from flopdispatch.capture.recording import own_params
 from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import FORMAT as PROFILE
 from flopdispatch.profile import Profile, walk
 from flopdispatch.rules import name_of
-from flopdispatch.units import exact, percent, si, some
+from flopdispatch.units import exact, percent, signed, some
 
 FORMAT = "flopdispatch-baseline/1"
 FIGURES = {"macs": "MACs", "flops": "FLOPs", "params": "params", "bytes": "bytes"}
@@ -138,8 +139,8 @@ class Baseline:
 
     @classmethod
     def of(cls, profile: Profile) -> Baseline:
-        """The figures of a profile; the params of a module are those that it holds itself."""
-        params = {m.scope: sum(dict(m.params).values()) for m in profile.modules}
+        """The figures of a profile; tied parameters are the first module's."""
+        params = own_params(profile.modules)
         modules = {
             node.path: _no_zeros(figures(node.own, params.get(node.path, 0)))
             for node in walk(profile.root)
@@ -251,7 +252,7 @@ def changes_text(found: list[Change]) -> str:
     rows = [
         [
             (change.name or "(outside of modules)") + (f" ×{change.times}" * (change.times > 1)),
-            *(_signed(change.figures[name]) for name in names),
+            *(signed(change.figures[name]) for name in names),
         ]
         for change in found[:MOST]
     ]
@@ -260,10 +261,6 @@ def changes_text(found: list[Change]) -> str:
     text = tabulate(rows, headers, "simple", disable_numparse=True, colalign=align)
     left = len(found) - MOST
     return text + (f"\nand {exact(left)} more" if left > 0 else "")
-
-
-def _signed(number: int) -> str:
-    return f"{'+' if number > 0 else ''}{si(number)}" if number else ""
 
 
 def _no_zeros(found: Figures) -> Figures:

@@ -46,6 +46,23 @@ def percent(part: Any, whole: Any) -> str:
     return f"{100 * part / whole:.1f}%"
 
 
+def signed(number: Any, unit: str = "") -> str:
+    """Write a difference in short with its sign, `""` where there is none.
+
+    Example:
+
+        >>> signed(1_850_000_000), signed(-12), signed(0)
+        ('+1.850 G', '-12', '')
+    """
+    return f"{'+' if number > 0 else ''}{si(number, unit)}" if number != 0 else ""
+
+
+def growth(before: Any, after: Any) -> str:
+    """Write by which share a number grew, `"+86.5%"`, `""` where it didn't or was 0 before."""
+    share = percent(after - before, before) if after != before else ""
+    return f"+{share}" if share and after > before else share
+
+
 def some(names: Sequence[str], most: int = 3) -> str:
     """The first names, and how many more there are: `"a, b, c and 29 more"`."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -37,6 +37,7 @@ ORDER = (
     "building",
     "counter",
     "compat",
+    "difference",
     "report",
     "amounts",
     "budget",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flopdispatch.units import PREFIXES, exact, percent, si, some
+from flopdispatch.units import PREFIXES, exact, growth, percent, si, signed, some
 
 FACTORS = {prefix: 1000**i for i, prefix in enumerate(PREFIXES)}
 
@@ -82,3 +82,20 @@ def test_of_many_names_the_first_are_written() -> None:
     assert some(["a"]) == "a"
     assert some(["a", "b", "c"]) == "a, b, c"
     assert some(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, ""), (5, "+5"), (-5, "-5"), (1_500, "+1.500 k"), (-999_999, "-1.000 M")],
+)
+def test_a_difference_has_a_sign(number: int, text: str) -> None:
+    assert signed(number) == text
+    assert signed(number, "B") == text + (text and ("B" if text[-1] in "kM" else " B"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [(2, 3, "+50.0%"), (3, 2, "-33.3%"), (4, 0, "-100.0%"), (0, 4, ""), (4, 4, ""), (0, 0, "")],
+)
+def test_a_growth_is_a_share_of_what_was_before(before: int, after: int, text: str) -> None:
+    assert growth(before, after) == text

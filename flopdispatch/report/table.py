@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tabulate import tabulate
 
@@ -12,6 +12,7 @@ from flopdispatch.assumptions import Assumption
 from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import COMPARABLE, Profile, check_depth
+from flopdispatch.report.markup import visible
 from flopdispatch.report.rows import SORTS, DisplayRow, display_rows, indented
 from flopdispatch.rules import name_of
 from flopdispatch.units import exact, percent, shortened, si, some
@@ -40,7 +41,7 @@ def render(
     if width is not None and (type(width) is not int or width < 1):
         raise ArgumentError(f"width= takes an integer >= 1 or None, got {width!r}")
     cells = [list(HEADERS), *lines(profile, depth, sort)]
-    headers, *body = cells if width is None else _fitted(cells, width)
+    headers, *body = cells if width is None else fitted(cells, width)
     text = tabulate(
         body,
         headers=headers,
@@ -50,7 +51,7 @@ def render(
         preserve_whitespace=True,
     )
     *rows, last = text.split("\n")
-    return "\n".join([*rows, rows[1], last, "", *_wrapped(footer(profile), width)])
+    return "\n".join([*rows, rows[1], last, "", *wrapped(footer(profile), width)])
 
 
 def lines(profile: Profile, depth: int | None = None, sort: str | None = None) -> list[list[str]]:
@@ -73,10 +74,12 @@ def lines(profile: Profile, depth: int | None = None, sort: str | None = None) -
     return [*found, _line("Total", total, whole)]
 
 
-def _fitted(lines: list[list[str]], width: int) -> list[list[str]]:
+def fitted(
+    lines: list[list[str]], width: int, cut: Callable[[str, int], str] = shortened
+) -> list[list[str]]:
     """The lines with types and names cut so that a row has `width` characters, if it can be.
 
-    Types are cut to LEAST_TYPE; where that isn't enough they go, and names are cut.
+    Types are cut to LEAST_TYPE; where that isn't enough they go, and names are cut by `cut`.
     """
     names, types, *figures = [
         max(len(header) + GAP, *map(len, cells)) for header, *cells in zip(*lines)
@@ -88,17 +91,17 @@ def _fitted(lines: list[list[str]], width: int) -> list[list[str]]:
         most = left - names - GAP
         return [[name, shortened(kind, most), *rest] for name, kind, *rest in lines]
     most = max(left, LEAST_NAME)
-    return [[_cut(name, most), *rest] for name, _, *rest in lines]
+    return [[_cut(name, most, cut), *rest] for name, _, *rest in lines]
 
 
-def _cut(label: str, most: int) -> str:
+def _cut(label: str, most: int, cut: Callable[[str, int], str]) -> str:
     """A label of at most `most` characters that still says for how many modules it stands."""
     _, times, number = label.rpartition(" ×")
     end = times + number if number.isdigit() else ""
-    return shortened(label.removesuffix(end), most - len(end)) + end
+    return cut(label.removesuffix(end), most - len(end)) + end
 
 
-def _wrapped(lines: list[str], width: int | None) -> list[str]:
+def wrapped(lines: list[str], width: int | None) -> list[str]:
     """Lines of at most `width` characters, what goes on indented."""
     if width is None:
         return lines
@@ -118,7 +121,7 @@ def _wrapped(lines: list[str], width: int | None) -> list[str]:
 def _line(label: str, row: DisplayRow, whole: Cost) -> list[str]:
     if row.aliases:
         label += f" (also {some(row.aliases)})"
-    label = "".join(c if c.isprintable() else repr(c)[1:-1] for c in label)  # one line it stays
+    label = visible(label)  # one line it stays
     if row.times > 1:
         label += f" ×{row.times}"
     if not row.ran:
