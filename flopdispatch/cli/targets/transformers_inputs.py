@@ -33,7 +33,7 @@ def inputs(model: Any, sizes: Sizes) -> Call | None:
         return None
     places = inspect.signature(model.forward).parameters
     wanted = list(_needed(main, places))
-    if not set(wanted) <= MAKERS.keys() & places.keys():
+    if not wanted or not set(wanted) <= MAKERS.keys():
         return None
     wanted += [name for name in _taken(config, main) if name in places]
     made = {name: MAKERS[name](config, sizes) for name in wanted}
@@ -44,7 +44,8 @@ def inputs(model: Any, sizes: Sizes) -> Call | None:
 
 def _needed(main: str, places: Any) -> Iterator[str]:
     """The names of the inputs that a model's forward can't do without."""
-    yield main
+    if main in places:  # parts of models have the name of a whole one's
+        yield main
     for name, place in places.items():
         if place.default is place.empty and place.kind is place.POSITIONAL_OR_KEYWORD:
             yield name
