@@ -149,6 +149,17 @@ def test_a_parameter_belongs_to_the_module_that_holds_it() -> None:
     assert {node.params for node in walk(profile.root)} == {6}, "with all below"
 
 
+def test_a_tied_parameter_belongs_to_the_first_module_that_holds_it() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model[1].weight = model[0].weight
+    found = Baseline.of(count(model, (1, 2)))
+    assert {path: own.get("params", 0) for path, own in found.modules.items()} == {
+        "Sequential.0": 4,
+        "Sequential.1": 0,
+    }
+    assert found.total["params"] == 4
+
+
 def test_a_baseline_is_a_file_with_a_line_for_each_module(tmp_path: Path) -> None:
     path = tmp_path / "below" / "stack.json"
     found = Baseline.of(stack(depth=1))
