@@ -189,18 +189,25 @@ def test_ten_thousand_modules_sort_and_are_searched(opens: Opens) -> None:
     }
 
 
-def test_bars_narrower_than_a_pixel_are_left_out_and_numbered(opens: Opens) -> None:
+def test_bars_narrower_than_a_pixel_are_one_bar_together_and_numbered(opens: Opens) -> None:
     page = opens(large())
     width = box(page, "#icicle")["width"]
-    assert len(bars(page)) == 1 + BLOCKS, "a block is 12 pixels, its largest module a 50th of it"
-    assert page.locator("#left-out").inner_text().startswith("9900 modules")
-    page.get_by_role("treeitem", name="7, ").first.click()
-    drawn = [i + 1 for i in range(LAYERS) if (i + 1) / 4950 * width >= 1]
+    labels = page.get_by_role("treeitem").evaluate_all("bars => bars.map(bar => bar.ariaLabel)")
+    small = [label for label in labels if "small" in label]
+    assert small == [f"{LAYERS} modules too small to be drawn"] * BLOCKS, "a block is 12 pixels"
+    assert len(labels) == 1 + 2 * BLOCKS
+    left_out = page.locator("#left-out")
+    assert left_out.inner_text().startswith(f"Modules too small to be drawn: {BLOCKS * LAYERS}.")
+    page.get_by_role("treeitem", name="modules too small").nth(7).click()
+    assert page.locator("#detail .path").inner_text() == "Sequential.7", "they are zoomed"
+    drawn = [n for n in range(1, LAYERS + 1) if n / 4950 * width >= 1]
+    rest = [n for n in range(1, LAYERS + 1) if n not in drawn]
     widths = page.get_by_role("treeitem").evaluate_all(
         "bars => bars.map(bar => bar.getBoundingClientRect().width)"
     )
-    assert widths == pytest.approx([width, *(width * n / 4950 for n in drawn)], abs=0.05)
-    assert page.locator("#left-out").inner_text().startswith(f"{LAYERS - len(drawn)} modules")
+    expected = [4950, sum(rest), *drawn]
+    assert widths == pytest.approx([width * n / 4950 for n in expected], abs=0.05)
+    assert left_out.inner_text().startswith(f"Modules too small to be drawn: {len(rest)}.")
 
 
 def test_what_is_printed_has_all_rows(opens: Opens) -> None:
@@ -270,7 +277,7 @@ def test_what_is_nested_too_deeply_is_drawn_when_it_is_zoomed(opens: Opens) -> N
         model = nn.Sequential(model)
     page = opens(count(model, (1,)).report("html"))
     assert page.get_by_role("treeitem").count() == 1 + 40, "the top and 40 levels"
-    assert page.locator("#left-out").inner_text().startswith("20 modules")
+    assert page.locator("#left-out").inner_text().startswith("Modules too small to be drawn: 20.")
     page.get_by_role("treeitem").last.focus()
     page.keyboard.press("Enter")
     assert page.get_by_role("treeitem").count() == 1 + 20

@@ -26,40 +26,59 @@ class Icicle {
     }).observe(box);
   }
 
-  // The bars to draw, each with its parent, its place and the part of the width that it takes.
+  // The bars to draw, each with its parent, its place and the part of the width that it takes, and
+  // how many modules are left out. A bar is a module, what it computes on its own, or the rest of
+  // the modules in it: those side by side that are too small to be drawn.
   layout() {
     const bars = [];
     let leftOut = 0;
     if (this.column.total(this.zoomed).value === 0) return { bars, leftOut };
     const least = NARROWEST / Math.max(this.box.clientWidth, 1);
-    const waiting = [{ node: this.zoomed, own: false, parent: null, left: 0, width: 1, level: 0 }];
+    const waiting = [
+      { kind: "module", node: this.zoomed, parent: null, left: 0, width: 1, level: 0 },
+    ];
     while (waiting.length > 0) {
       const bar = waiting.pop();
       bars.push(bar);
       bar.children = [];
-      if (bar.own) continue;
-      const value = (node) => this.column.total(node).value;
-      const below = bar.node.children.filter((node) => value(node) > 0);
-      const sum = below.reduce((total, node) => total + value(node), 0);
-      // Children that share parameters have more of them together than their parent.
-      const whole = Math.max(value(bar.node), sum);
+      const parts = bar.kind === "module" ? this.parts(bar.node) : [];
+      const whole = parts.reduce((sum, { value }) => sum + value, 0);
       let left = bar.left;
-      const add = (node, part, own) => {
-        const width = (bar.width * part) / whole;
-        if (width >= least && bar.level < LEVELS) {
-          bar.children.push({ node, own, parent: bar, left, width, level: bar.level + 1 });
-        } else if (!own) {
-          leftOut += this.sized(node);
-        }
+      let rest = null;
+      for (const { kind, node, value } of parts) {
+        const width = (bar.width * value) / whole;
+        const made = { kind, node, parent: bar, left, width, level: bar.level + 1 };
         left += width;
-      };
-      below.forEach((node) => add(node, value(node), false));
-      if (below.length > 0 && this.column.own(bar.node).value > 0) {
-        add(bar.node, Math.max(whole - sum, 0), true);
+        if (width >= least && bar.level < LEVELS) {
+          bar.children.push(made);
+          rest = null;
+        } else if (kind === "module") {
+          if (rest === null) {
+            rest = { ...made, kind: "rest", node: bar.node, width: 0, number: 0 };
+            bar.children.push(rest);
+          }
+          const number = this.sized(node);
+          rest.width += width;
+          rest.number += number;
+          leftOut += number;
+        }
       }
+      bar.children = bar.children.filter((child) => child.width >= least && child.level <= LEVELS);
       waiting.push(...bar.children.toReversed());
     }
     return { bars, leftOut };
+  }
+
+  // What a module is made of: the modules in it and, if there are any, what it computes on its own.
+  parts(node) {
+    const value = (one) => this.column.total(one).value;
+    const parts = node.children
+      .filter((child) => value(child) > 0)
+      .map((child) => ({ kind: "module", node: child, value: value(child) }));
+    // Children that share parameters have more of them together than their parent.
+    const own = parts.reduce((left, part) => left - part.value, value(node));
+    const shown = parts.length > 0 && own > 0 && this.column.own(node).value > 0;
+    return shown ? [...parts, { kind: "own", node, value: own }] : parts;
   }
 
   // How many modules, from this one down, have a size.
@@ -79,7 +98,7 @@ class Icicle {
     this.box.style.height = `${levels * BAR}px`;
     this.box.hidden = bars.length === 0;
     const again = bars.find(
-      (bar) => focused && bar.node === focused.node && bar.own === focused.own,
+      (bar) => focused && bar.node === focused.node && bar.kind === focused.kind,
     );
     const first = again ?? bars[0];
     if (first) first.element.tabIndex = 0;
@@ -88,15 +107,18 @@ class Icicle {
   }
 
   element(bar) {
-    const { node, own } = bar;
-    const figure = own ? this.column.own(node) : this.column.total(node);
-    const name = own ? "own" : node.name;
-    const what = own ? `own work of ${node.name}` : name;
-    const told = [what, node.type, `${figure.short} ${this.column.label}`, figure.share];
+    const { kind, node } = bar;
+    const figure = kind === "own" ? this.column.own(node) : this.column.total(node);
+    const figures = [`${figure.short} ${this.column.label}`, figure.share];
+    const [name, more, told] = {
+      module: [node.name, `${figure.share} ${node.type}`, [node.name, node.type, ...figures]],
+      own: ["own", figure.share, [`own work of ${node.name}`, node.type, ...figures]],
+      rest: [`${bar.number} small`, "", [`${bar.number} modules too small to be drawn`]],
+    }[kind];
     const siblings = bar.parent === null ? [bar] : bar.parent.children;
     const element = make(
       "div",
-      { className: own ? "bar own" : "bar", tabIndex: -1 },
+      { className: `bar ${kind}`, tabIndex: -1 },
       {
         role: "treeitem",
         "aria-label": told.filter(Boolean).join(", "),
@@ -106,7 +128,7 @@ class Icicle {
       },
     );
     if (bar.children.length > 0) element.setAttribute("aria-expanded", "true");
-    if (node.colour !== null) element.classList.add(`colour-${node.colour}`);
+    if (kind !== "rest" && node.colour !== null) element.classList.add(`colour-${node.colour}`);
     if (this.search !== null && !this.search.found.has(node)) element.classList.add("unsought");
     element.style.left = `${100 * bar.left}%`;
     element.style.width = `${100 * bar.width}%`;
@@ -116,8 +138,7 @@ class Icicle {
     element.classList.toggle("apart", pixels >= APART);
     element.classList.toggle("named", pixels >= NAMED);
     if (pixels >= NAMED) {
-      element.append(make("bdi", { textContent: name }), ` ${figure.share} `);
-      if (!own) element.append(make("span", { textContent: node.type }));
+      element.append(make("bdi", { textContent: name }), " ", make("span", { textContent: more }));
     }
     bar.element = element;
     return element;
@@ -143,9 +164,9 @@ class Icicle {
 
   // Into a module; out of the one that is zoomed already.
   enter(bar) {
-    if (bar.own) return;
-    if (bar.node !== this.zoomed) this.zoom(bar.node);
-    else if (bar.node.parent !== null) this.zoom(bar.node.parent);
+    const out = bar.kind === "module" && bar.node === this.zoomed;
+    const to = out ? bar.node.parent : bar.node;
+    if (to !== null && to !== this.zoomed) this.zoom(to);
   }
 
   looked(event) {
@@ -155,7 +176,7 @@ class Icicle {
       for (const element of this.bars.keys()) element.tabIndex = -1;
       bar.element.tabIndex = 0;
     }
-    this.told.looked(bar.node, bar.own);
+    this.told.looked(bar);
   }
 
   key(event) {

@@ -40,10 +40,15 @@ function start() {
   let column = tree.columns.find(({ key }) => key === "flops");
   let found = null;
 
-  // What is known of the module that is looked at, below the icicle.
-  function detail(node, own) {
-    const figures = tree.columns
-      .map((each) => [each, own ? each.own(node) : each.total(node)])
+  // What is known of the bar that is looked at, below the icicle.
+  function detail({ kind, node, number }) {
+    const about = {
+      module: node.type,
+      own: "own work, without the modules in it",
+      rest: `${number} modules in it, too small to be drawn`,
+    }[kind];
+    const figures = (kind === "rest" ? [] : tree.columns)
+      .map((each) => [each, kind === "own" ? each.own(node) : each.total(node)])
       .filter(([, figure]) => figure.short !== "")
       .map(([each, { short, exact, share }]) => {
         const item = make("span", { title: exact });
@@ -52,11 +57,7 @@ function start() {
         return item;
       });
     const path = make("bdi", { textContent: node.path || node.name, className: "path" });
-    at("detail").replaceChildren(
-      path,
-      own ? " own work, without the modules in it" : ` ${node.type}`,
-      ...figures,
-    );
+    at("detail").replaceChildren(path, make("span", { textContent: about }), ...figures);
   }
 
   function drawn(zoomed, bars, leftOut) {
@@ -75,7 +76,9 @@ function start() {
         return i > 0 ? ["›", crumb] : [crumb];
       }),
     );
-    const colours = new Set(bars.map((bar) => bar.node.colour));
+    const colours = new Set(
+      bars.filter(({ kind }) => kind !== "rest").map(({ node }) => node.colour),
+    );
     at("legend").replaceChildren(
       ...tree.types.flatMap((type, i) => {
         if (!colours.has(i)) return [];
@@ -88,9 +91,9 @@ function start() {
       bars.length === 0
         ? `There are no ${column.label} here.`
         : leftOut > 0
-          ? `${leftOut} modules are too small to be drawn: zoom in, or see the table.`
+          ? `Modules too small to be drawn: ${leftOut}. Zoom in, or see the table.`
           : "";
-    detail(zoomed, false);
+    detail({ kind: "module", node: zoomed });
   }
 
   const icicle = new Icicle(tree, at("icicle"), { looked: detail, drawn });
