@@ -24,7 +24,8 @@ def browser() -> Iterator[Browser]:
         reason = "no chromium is installed: apt-get install chromium"
         pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]  # as root, in a container
+        found = playwright.chromium.launch(executable_path=path, args=arguments)
         yield found
         found.close()
 
