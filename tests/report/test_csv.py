@@ -18,6 +18,7 @@ from flopdispatch.report.csv import FORMULA
 from flopdispatch.report.records import FIGURES, RECORDS, records
 from tests.report.samples import HOSTILE, SAMPLES
 from tests.report.test_records import each, whole
+from tests.versions import needs_torch
 
 Golden = Callable[[str, str], None]
 
@@ -31,6 +32,7 @@ def test_the_toy_models_training(golden: Golden) -> None:
     golden("toy_training.csv", SAMPLES["training"].report("csv"))
 
 
+@needs_torch(2, 15, "other views, and gradients are detached once more")
 def test_the_toy_models_operators(golden: Golden) -> None:
     golden("toy_operators.csv", SAMPLES["training"].report("csv", by="operators"))
 

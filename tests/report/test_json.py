@@ -24,6 +24,7 @@ from flopdispatch.report.records import FIGURES, records
 from tests.programs import counted
 from tests.report.samples import HOSTILE, SAMPLES
 from tests.report.test_records import whole
+from tests.versions import needs_torch
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse", "ignore:The PyTorch API of nested")
 
@@ -279,6 +280,7 @@ def test_names_come_back_whatever_they_are() -> None:
 # Text
 
 
+@needs_torch(2, 15, "gradients are detached once more")
 def test_a_small_models_training(golden: Callable[[str, str], None]) -> None:
     golden("small_training.json", made("small").report("json"))
 
