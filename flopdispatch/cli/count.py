@@ -19,7 +19,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from flopdispatch.cli.measuring import add_target, add_target_options, measure
-from flopdispatch.cli.output import add_output, write_profile
+from flopdispatch.cli.output import add_output, profile_writer
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -29,5 +29,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    write_profile(measure(arguments.target, arguments), arguments)
+    write = profile_writer(arguments)
+    write(measure(arguments.target, arguments))
     return 0

@@ -99,7 +99,7 @@ def add_target_options(parser: ArgumentParser, several: bool = False) -> None:
         action="store_true",
         help="fail where an operator has no formula or something must be assumed of data",
     )
-    add_convention(parser)
+    add_convention(group)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from flopdispatch.cli import terminal
 from flopdispatch.conventions import CONVENTIONS
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import Profile
-from flopdispatch.report import REPORTERS, by_suffix, render
+from flopdispatch.report import REPORTERS, by_suffix, check_options, render
 from flopdispatch.report.records import RECORDS
 from flopdispatch.report.rows import SORTS
 from flopdispatch.report.stacks import METRICS
@@ -40,8 +42,8 @@ def add_output(parser: ArgumentParser) -> None:
     )
 
 
-def add_convention(parser: ArgumentParser) -> None:
-    """`--convention`."""
+def add_convention(parser: Any) -> None:
+    """`--convention`, for a parser or a group of its arguments."""
     parser.add_argument(
         "--convention",
         choices=list(CONVENTIONS),
@@ -49,13 +51,21 @@ def add_convention(parser: ArgumentParser) -> None:
     )
 
 
-def write_profile(profile: Profile, arguments: Namespace) -> None:
-    """Write a profile as the command line asks for it."""
-    name = arguments.format or (by_suffix(arguments.out) if arguments.out else "table")
-    options = {option: getattr(arguments, option) for option in OPTIONS}
-    if "width" in REPORTERS[name].options and arguments.out is None:
+def profile_writer(arguments: Namespace) -> Callable[[Profile], None]:
+    """What writes a profile as the command line asks for it, checked before anything is counted.
+
+    Raises: ArgumentError if the format has no such option, or the file can't be there.
+    """
+    out = None if arguments.out == "-" else arguments.out
+    name = arguments.format or (by_suffix(out) if out else "table")
+    given = {option: getattr(arguments, option) for option in OPTIONS}
+    options = {option: value for option, value in given.items() if value is not None}
+    check_options(name, options)
+    if out and not Path(out).parent.is_dir():
+        raise ArgumentError(f"can't write {out}: there is no folder {Path(out).parent}")
+    if "width" in REPORTERS[name].options and not out:
         options["width"] = width()
-    terminal.write(render(profile, name, **options), arguments.out)
+    return lambda profile: terminal.write(render(profile, name, **options), out)
 
 
 def read_profile(path: str) -> Profile:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from flopdispatch.cli.output import add_convention, add_output, read_profile, write_profile
+from flopdispatch.cli.output import add_convention, add_output, profile_writer, read_profile
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -21,6 +21,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    profile = read_profile(arguments.recording)
-    write_profile(profile.reprice(arguments.convention or "flopdispatch"), arguments)
+    write = profile_writer(arguments)
+    write(read_profile(arguments.recording).reprice(arguments.convention or "flopdispatch"))
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,9 +47,15 @@ def render(profile: Profile, name: str, **options: Any) -> str:
 
     Raises: ArgumentError for an unknown name, or an option that this reporter doesn't have.
     """
+    given = {option: value for option, value in options.items() if value is not None}
+    check_options(name, given)
+    return REPORTERS[name].render(profile, **given)
+
+
+def check_options(name: str, given: Iterable[str]) -> None:
+    """Raises: ArgumentError for an unknown reporter, or an option that it doesn't have."""
     if name not in REPORTERS:
         raise ArgumentError(f"expected a format of {', '.join(REPORTERS)}, got {name!r}")
-    given = {option: value for option, value in options.items() if value is not None}
     for option in given:
         if option not in REPORTERS[name].options:
             having = [other for other, reporter in REPORTERS.items() if option in reporter.options]
@@ -57,7 +63,6 @@ def render(profile: Profile, name: str, **options: Any) -> str:
                 f"the format {name} has no option {option!r}: leave it out, or take one of the "
                 f"formats that have it: {', '.join(having) or 'none has'}"
             )
-    return REPORTERS[name].render(profile, **given)
 
 
 def by_suffix(path: str | Path) -> str:

@@ -111,3 +111,29 @@ def test_it_runs_piped_as_a_program(net: Path) -> None:
     assert done.stderr == ""
     assert "\033" not in done.stdout
     assert "36 parameters, 96 MACs" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "net.xyz"], "has none of the known endings"),
+        (["--out", "nowhere/net.txt"], "there is no folder nowhere"),
+        (["--format", "html", "--depth", "1"], "the format html has no option 'depth'"),
+    ],
+)
+def test_what_cant_be_written_is_refused_before_anything_is_counted(
+    options: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # Were it counted, the missing target would be the error.
+    assert main(["count", "missing.py:Net", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_dash_is_standard_output(capsys: pytest.CaptureFixture[str], net: Path) -> None:
+    assert main(["count", "net.py:Net", "--input", "3x8", "--out", "-"]) == 0
+    assert "36 parameters, 96 MACs" in capsys.readouterr().out
