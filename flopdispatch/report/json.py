@@ -22,7 +22,7 @@ def render(profile: Profile) -> str:
     """
     data = profile.to_dict()
     whole = {"format": data.pop("format"), "summary": summary(profile), **data}
-    return "{\n" + ",\n".join(_lines(whole, " ")) + "\n}"
+    return written(whole)
 
 
 def summary(profile: Profile) -> dict[str, Any]:
@@ -37,6 +37,11 @@ def summary(profile: Profile) -> dict[str, Any]:
         "uncounted": {name_of(op): times for op, times in profile.uncounted.items()},
         "estimates": {name_of(op): times for op, times in profile.estimates.items()},
     }
+
+
+def written(data: dict[str, Any]) -> str:
+    """An object as JSON, with a line for each entry and each item of a list."""
+    return "{\n" + ",\n".join(_lines(data, " ")) + "\n}"
 
 
 def _lines(data: dict[str, Any], indent: str) -> list[str]:
