@@ -17,6 +17,7 @@ from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import FORMAT as PROFILE
 from flopdispatch.profile import Profile, walk
+from flopdispatch.report.changes import spanned
 from flopdispatch.rules import name_of
 from flopdispatch.units import exact, percent, signed, some
 
@@ -233,15 +234,11 @@ def changes(now: Baseline, before: Baseline) -> list[Change]:
         difference = {name: other.get(name, 0) - one.get(name, 0) for name in FIGURES}
         if any(difference.values()):
             note = "" if one and other else " (new)" if other else " (gone)"
-            key = re.sub(r"\d+", "*", path), note, tuple(difference.items())
-            groups.setdefault(key, []).append(path)
+            alike = re.sub(r"\d+", "*", path), note, tuple(difference.items())
+            groups.setdefault(alike, []).append(path)
     found = [
-        Change(
-            (paths[0] if len(paths) == 1 else pattern) + note,
-            {name: number * len(paths) for name, number in difference},
-            len(paths),
-        )
-        for (pattern, note, difference), paths in groups.items()
+        Change(spanned(paths) + note, {name: n * len(paths) for name, n in each}, len(paths))
+        for (_, note, each), paths in groups.items()
     ]
     return sorted(found, key=lambda change: [-abs(n) for n in change.figures.values()])
 
