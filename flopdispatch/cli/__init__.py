@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flopdispatch.cli import check, count, explain, ops, price, sweep
+from flopdispatch.cli import check, count, diff, explain, ops, price, sweep
 
 COMMANDS: dict[str, Any] = {
     "count": count,
+    "diff": diff,
     "sweep": sweep,
     "check": check,
     "price": price,

@@ -25,7 +25,8 @@ DONE, FAILED, MISUSED, RAISED, INTERRUPTED = 0, 1, 2, 3, 130
 EPILOG = """\
 exit codes:
   0    done
-  1    what was asked for does not hold: a budget is exceeded (check), or --strict refuses
+  1    what was asked for does not hold: a budget is exceeded (check), something differs
+       (diff --exit-code), or --strict refuses
   2    wrong use: an argument, a target or a file is not what was expected
   3    the model failed while it was built or run
   130  interrupted
