@@ -19,20 +19,22 @@ def render(profile: Profile, by: str = "modules") -> str:
     `by` is `"modules"`, `"operators"`, `"families"`, `"phases"`, `"dtypes"` or `"calls"`. Lists
     (a module's other names, the shapes of a call) are JSON, nothing if they are empty. A text that
     a spreadsheet would run as a formula has an apostrophe before it; a path begins with the name
-    of a class and has none.
+    of a class and has none. What UTF-8 can't hold (a lone surrogate) is written as its escape.
 
     Raises: ArgumentError for another `by`.
     """
     found = records(profile, by)
-    return "\n".join(",".join(map(_cell, row)) for row in [found.columns, *found.rows])
+    text = "\n".join(",".join(map(_cell, row)) for row in [found.columns, *found.rows])
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _cell(value: Any) -> str:
-    text = value
-    if not isinstance(value, str):
+    if type(value) is int:
+        return str(value)
+    if isinstance(value, str):
+        text = f"'{value}" if value.startswith(FORMULA) else value
+    else:
         text = "" if value == () else json.dumps(value)
-    elif value.startswith(FORMULA):
-        text = f"'{value}"
     if re.search('[",\r\n]', text):  # the csv module leaves a lone carriage return bare
         text = '"' + text.replace('"', '""') + '"'
-    return str(text)
+    return text
