@@ -58,7 +58,17 @@ def signed(number: Any, unit: str = "") -> str:
 
 
 def growth(before: Any, after: Any) -> str:
-    """Write by which share a number grew, `"+86.5%"`, `""` where it didn't or was 0 before."""
+    """Write by which share a number grew, `""` where it didn't or was 0 before.
+
+    From ten times as much on, it is how many times as much.
+
+    Example:
+
+        >>> growth(2, 3), growth(4, 1), growth(3, 7500)
+        ('+50.0%', '-75.0%', '×2.500 k')
+    """
+    if before != 0 and after >= 10 * before:
+        return f"×{si(after / before)}"
     share = percent(after - before, before) if after != before else ""
     return f"+{share}" if share and after > before else share
 

@@ -95,7 +95,10 @@ def test_a_difference_has_a_sign(number: int, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("before", "after", "text"),
-    [(2, 3, "+50.0%"), (3, 2, "-33.3%"), (4, 0, "-100.0%"), (0, 4, ""), (4, 4, ""), (0, 0, "")],
-)
+    [
+        (2, 3, "+50.0%"), (3, 2, "-33.3%"), (4, 0, "-100.0%"), (0, 4, ""), (4, 4, ""), (0, 0, ""),
+        (100, 999, "+899.0%"), (1, 10, "×10"), (100, 1_234, "×12.34"), (3, 7_500, "×2.500 k"),
+    ],
+)  # fmt: skip
 def test_a_growth_is_a_share_of_what_was_before(before: int, after: int, text: str) -> None:
     assert growth(before, after) == text
