@@ -54,6 +54,16 @@ class Change:
         return SAME if self.before == self.after else CHANGED
 
     @property
+    def own(self) -> tuple[Figures, Figures]:
+        """Its own figures before and after, zeros where it isn't there."""
+        return _own(self.before), _own(self.after)
+
+    @property
+    def total(self) -> tuple[Figures, Figures]:
+        """Its figures with those of the modules below it, as `own`."""
+        return _total(self.before), _total(self.after)
+
+    @property
     def itself(self) -> bool:
         """Whether it is in one profile only, or differs in more than the modules below it."""
         if self.before is None or self.after is None:
@@ -146,6 +156,17 @@ def figures(cost: Cost, calls: int = 0, params: int = 0) -> Figures:
     found = {name: getattr(cost, name) for name in FIELDS}
     found |= {"params": params, "calls": calls, "flops": cost.flops, "bytes": cost.nbytes}
     return {name: found[name] for name in FIGURES}
+
+
+NOTHING = figures(Cost())
+
+
+def _own(part: Part | None) -> Figures:
+    return NOTHING if part is None else part.own
+
+
+def _total(part: Part | None) -> Figures:
+    return NOTHING if part is None else part.total
 
 
 def _whole(profile: Profile) -> Figures:

@@ -8,21 +8,19 @@ from dataclasses import dataclass
 from functools import reduce
 from math import prod
 
-from flopdispatch.cost import Cost
 from flopdispatch.difference import (
     CHANGED,
     FIGURES,
     MAIN,
+    NOTHING,
     SAME,
     Change,
     Difference,
     Figures,
-    figures,
     minus,
     plus,
 )
 
-NOTHING = figures(Cost())
 _NUMBER = re.compile(r"(\d+)")
 
 
@@ -91,12 +89,8 @@ def shown(found: list[Line], main: Sequence[str] = MAIN) -> list[str]:
 
 def _line(change: Change, label: str, total: bool = False) -> Line:
     sides = [part for part in (change.before, change.after) if part is not None]
-    before, after = (
-        NOTHING if part is None else part.total if total else part.own
-        for part in (change.before, change.after)
-    )
     kind = " → ".join(dict.fromkeys(part.kind for part in sides))
-    return Line(label, kind, change.state, before, after)
+    return Line(label, kind, change.state, *(change.total if total else change.own))
 
 
 def _merged(found: list[Line]) -> Line:

@@ -16,12 +16,12 @@ from flopdispatch.difference import (
     SAME,
     Change,
     Difference,
+    Figures,
     minus,
 )
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import Profile
 from flopdispatch.report.changes import (
-    NOTHING,
     Line,
     added,
     lines,
@@ -123,7 +123,7 @@ def as_json(difference: Difference, names: tuple[str, str] | None = None) -> str
         "format": FORMAT,
         "same": difference.same,
         **{key: _side(*side) for key, side in zip(("before", "after"), sides)},
-        "total": {"before": before, "after": after, "change": minus(after, before)},
+        "total": {"before": before, "after": after, "change": _change(difference.total)},
         **{
             kind: [_entry(change) for change in changes if change.state != SAME]
             for kind, changes in parts.items()
@@ -140,18 +140,18 @@ def _side(name: str, profile: Profile) -> dict[str, Any]:
 
 
 def _entry(change: Change) -> dict[str, Any]:
-    own, total = (
-        minus(*[NOTHING if part is None else getattr(part, name) for part in sides])
-        for name in ("own", "total")
-        for sides in [(change.after, change.before)]
-    )
     return {
         "name": change.name,
         "state": change.state,
         "before": None if change.before is None else asdict(change.before),
         "after": None if change.after is None else asdict(change.after),
-        "change": {"own": own, "total": total},
+        "change": {"own": _change(change.own), "total": _change(change.total)},
     }
+
+
+def _change(sides: tuple[Figures, Figures]) -> Figures:
+    before, after = sides
+    return minus(after, before)
 
 
 # Tables
@@ -239,7 +239,7 @@ def _ending(label: str, most: int) -> str:
 
 
 def _named(names: tuple[str, str] | None) -> list[str]:
-    return [] if names is None else [f"Before: {names[0]}", f"After: {names[1]}"]
+    return [] if names is None else [f"Before: {visible(names[0])}", f"After: {visible(names[1])}"]
 
 
 def _footer(difference: Difference) -> list[str]:
