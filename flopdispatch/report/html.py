@@ -12,8 +12,9 @@ from string import Template
 from typing import Any
 
 from flopdispatch.profile import COMPARABLE, Profile, Row
-from flopdispatch.report.html_data import BLOCK, Group, beside, groups, only, tree
+from flopdispatch.report.html_data import BLOCK, Group, groups, only, tree
 from flopdispatch.report.markup import Markup, element, joined, visible
+from flopdispatch.report.table import beside
 from flopdispatch.rules import UNCOUNTED, name_of
 from flopdispatch.units import exact, percent, si, some
 

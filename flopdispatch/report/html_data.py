@@ -173,16 +173,3 @@ def groups(profile: Profile, name: Callable[[Row], str]) -> list[Group]:
 def only(profile: Profile, holds: Callable[[Price], object]) -> Profile:
     """The profile of the calls whose price it holds for."""
     return replace(profile, rows=tuple(r for r in profile.rows if holds(profile.prices[r.call])))
-
-
-def beside(cost: Cost) -> str:
-    """What a cost has beside FLOPs, in words."""
-    return ", ".join(
-        f"{si(number)} {name}"
-        for number, name in (
-            (cost.transcendentals, "transcendentals"),
-            (cost.comparisons, "comparisons"),
-            (cost.int_ops, "integer operations"),
-        )
-        if number != 0
-    )

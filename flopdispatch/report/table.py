@@ -137,6 +137,19 @@ def _line(label: str, row: DisplayRow, whole: Cost) -> list[str]:
     ]
 
 
+def beside(cost: Cost) -> str:
+    """What a cost has beside FLOPs, in words."""
+    return ", ".join(
+        f"{si(number)} {name}"
+        for number, name in (
+            (cost.transcendentals, "transcendentals"),
+            (cost.comparisons, "comparisons"),
+            (cost.int_ops, "integer operations"),
+        )
+        if number != 0
+    )
+
+
 def footer(profile: Profile) -> list[str]:
     """What a reader of the table has to know: exact totals, convention, what is missing."""
     total = profile.total
@@ -148,17 +161,8 @@ def footer(profile: Profile) -> list[str]:
     if families:
         figure = exact(profile.comparable_flops)
         lines.append(f"2 x MACs of {', '.join(families)}: {figure} FLOPs")
-    beside = [
-        f"{si(number)} {name}"
-        for number, name in (
-            (total.transcendentals, "transcendentals"),
-            (total.comparisons, "comparisons"),
-            (total.int_ops, "integer operations"),
-        )
-        if number != 0
-    ]
-    if beside:
-        lines.append(f"Beside FLOPs: {', '.join(beside)}")
+    if beside(total):
+        lines.append(f"Beside FLOPs: {beside(total)}")
     phases = {name: cost.flops for name, cost in profile.by_phase().items() if cost.flops}
     if len(phases) > 1:
         lines.append(
