@@ -75,7 +75,11 @@ class FlopCountAnalysis(Analysis):
     The model runs in its present training mode. See the module's text for what differs from
     fvcore.
 
-    Example: `FlopCountAnalysis(nn.Linear(8, 4), torch.ones(2, 8)).total()` is 64.
+    Example:
+
+        >>> import torch
+        >>> FlopCountAnalysis(nn.Linear(8, 4), torch.ones(2, 8)).total()
+        64
     """
 
     def __init__(
@@ -122,7 +126,11 @@ class ActivationCountAnalysis(Analysis):
     Counted besides what fvcore counts: `mm`, `mv`, `addmv`, `baddbmm`, `addbmm`, convolutions with
     `padding="same"`, and fused attention, of which the output is the only one that it keeps.
 
-    Example: `ActivationCountAnalysis(nn.Linear(8, 4), torch.ones(2, 8)).total()` is 8.
+    Example:
+
+        >>> import torch
+        >>> ActivationCountAnalysis(nn.Linear(8, 4), torch.ones(2, 8)).total()
+        8
     """
 
     def __init__(

@@ -108,8 +108,12 @@ def get_model_complexity_info(
 
     Raises: ArgumentError for arguments that can't be used; what the model or a hook raises.
 
-    Example: `get_model_complexity_info(nn.Linear(3, 2), (3,), as_strings=False)` prints one line
-    and is `(8, 8)`: 6 products and 2 biases, 6 weights and 2 biases.
+    Example:
+
+        >>> get_model_complexity_info(
+        ...     nn.Linear(3, 2), (3,), as_strings=False, print_per_layer_stat=False
+        ... )  # 6 products and 2 biases, 6 weights and 2 biases
+        (8, 8)
     """
     engine = engine_named(backend)
     check(model, output_precision, ost)

@@ -16,8 +16,10 @@ PARAM_UNITS = {"B": 10**9, "M": 10**6, "K": 10**3}
 def flops_to_string(flops: float, units: str | None = None, precision: int = 2) -> str:
     """MACs in "GMac", "MMac" or "KMac", rounded; in full for any other name; None chooses.
 
-    Example: `flops_to_string(4_134_484_968)` is `"4.13 GMac"`, `flops_to_string(999)` is
-    `"999 Mac"`, `flops_to_string(999, "KMac")` is `"1.0 KMac"`.
+    Example:
+
+        >>> flops_to_string(4_134_484_968), flops_to_string(999), flops_to_string(999, "KMac")
+        ('4.13 GMac', '999 Mac', '1.0 KMac')
     """
     if units is None:
         units = next((unit for unit, size in MAC_UNITS.items() if flops // size > 0), "Mac")
@@ -30,8 +32,10 @@ def params_to_string(params_num: float, units: str | None = None, precision: int
 
     None chooses "M", "k" or nothing.
 
-    Example: `params_to_string(25_557_032)` is `"25.56 M"`, `params_to_string(9_408)` is
-    `"9.41 k"`, `params_to_string(64)` is `"64"`.
+    Example:
+
+        >>> params_to_string(25_557_032), params_to_string(9_408), params_to_string(64)
+        ('25.56 M', '9.41 k', '64')
     """
     if units is None:
         size = next((size for size in (10**6, 10**3) if params_num // size > 0), None)

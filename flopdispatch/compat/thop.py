@@ -81,7 +81,11 @@ def profile(
 
     Raises: ArgumentError for arguments that can't be used; what the model or a hook raises.
 
-    Example: `profile(nn.Linear(8, 4), inputs=(torch.ones(2, 8),))` is `(64.0, 36.0)`.
+    Example:
+
+        >>> import torch
+        >>> profile(nn.Linear(8, 4), inputs=(torch.ones(2, 8),), verbose=False)
+        (64.0, 36.0)
     """
     args, keywords = arguments(model, inputs, kwargs)
     inside = unwrapped(model) or model
@@ -108,7 +112,10 @@ def clever_format(nums: Any, format: str = "%.2f") -> str | tuple[str, ...]:
 
     Raises: ArgumentError for what is no number, or a format that takes none.
 
-    Example: `clever_format([4133742592.0, 25557032.0], "%.3f")` is `('4.134G', '25.557M')`.
+    Example:
+
+        >>> clever_format([4133742592.0, 25557032.0], "%.3f")
+        ('4.134G', '25.557M')
     """
     several = isinstance(nums, Iterable) and getattr(nums, "ndim", 1) != 0
     several &= not isinstance(nums, str)

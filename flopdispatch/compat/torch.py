@@ -64,9 +64,10 @@ class FlopCounterMode:
 
     Example:
 
-        with FlopCounterMode(display=False) as counter:
-            model(x).sum().backward()
-        counter.get_total_flops()
+        >>> with FlopCounterMode(display=False) as counter:
+        ...     product = torch.ones(2, 8) @ torch.ones(8, 4)
+        >>> counter.get_total_flops()
+        128
     """
 
     def __init__(

@@ -79,7 +79,13 @@ def stat(
 
     Raises: ArgumentError for arguments that can't be used; what the model raises.
 
-    Example: `stat(torchvision.models.resnet18(), (3, 224, 224)).total.flops`
+    Example:
+
+        >>> import contextlib, io
+        >>> with contextlib.redirect_stdout(io.StringIO()):  # it prints its table
+        ...     table = stat(nn.Conv2d(3, 4, 3), (3, 8, 8))
+        >>> table.total.flops  # 6 x 6 outputs of 4 channels: 27 MACs each, and one for the bias
+        4032
     """
     check(model, query_granularity)
     model = unwrapped(model) or model
