@@ -32,6 +32,7 @@ ORDER = (
     "capture",
     "codec",
     "profile",
+    "hardware",
     "inputs",
     "training",
     "building",

@@ -1,0 +1,194 @@
+"""The table of known devices, read from a file, and the search for a device by its name."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+
+from flopdispatch.errors import ArgumentError
+from flopdispatch.hardware.device import BANDWIDTH, DTYPES, Hardware
+
+DEVICES = Path(__file__).with_name("devices.csv")
+SOURCES = Path(__file__).with_name("sources.csv")
+COLUMNS = ["device", "entry", "value", "source"]
+NAME = "name"  # an entry that is another name of the device
+UNITS = {**dict.fromkeys(DTYPES, "e12"), BANDWIDTH: "e9"}  # TFLOP/s, TOP/s and GB/s
+
+# Words that tell no device from another.
+NOISE = {"nvidia", "tesla", "geforce", "gpu", "amd", "instinct", "google", "cloud", "intel"}
+NOISE |= {"habana", "aws"}
+
+
+@dataclass(slots=True)
+class Entries:
+    """What a table says of one device."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Known devices by name, and the other names that they go by."""
+
+    devices: Mapping[str, Hardware]
+    names: Mapping[str, str]
+
+    def find(self, name: str) -> Hardware:
+        """The device of this name, as people or a driver write it.
+
+        Every word of it must be one of the device's name: what has a word more (`Laptop`, `MIG`,
+        `Ti`) or one less is another device.
+
+        Raises: ArgumentError if there is none; the message names those that are near.
+        """
+        wanted = spellings(name)
+        found = {device for known, device in self.names.items() if wanted & spellings(known)}
+        if len(found) == 1:
+            return self.devices[found.pop()]
+        near = self.near(name)
+        told = f"near are {', '.join(near)}" if near else f"known are {', '.join(self.devices)}"
+        raise ArgumentError(
+            f"no device {name!r} is known; {told}. Name one, or give its figures: "
+            "Hardware(name, peaks={...}, bandwidth=...)"
+        )
+
+    def near(self, name: str) -> list[str]:
+        """The devices that share most of a name's words, or are written much like it."""
+        wanted = set(words(name))
+        shared = {
+            known: len(wanted & set(words(known)))
+            for known in self.names
+            if any(map(tells, wanted & set(words(known))))
+        }
+        best = max(shared.values(), default=0)
+        close = [known for known, count in shared.items() if count == best]
+        if not close:
+            spelled = {"".join(words(known)): known for known in self.names}
+            close = [spelled[one] for one in get_close_matches("".join(words(name)), spelled, n=5)]
+        return list(dict.fromkeys(self.names[known] for known in close))
+
+
+def hardware(name: str | Hardware) -> Hardware:
+    """A known device by its name, or by the string that `torch.cuda.get_device_name()` gives.
+
+    `A100-SXM-80GB`, `a100 sxm 80gb` and `NVIDIA A100-SXM4-80GB` are one. A `Hardware` stands for
+    itself.
+
+    Raises: ArgumentError if there is none; the message names those that are near.
+
+    Example:
+
+        >>> hardware("NVIDIA GeForce RTX 4090").name
+        'RTX-4090'
+    """
+    return name if isinstance(name, Hardware) else known().find(name)
+
+
+def devices() -> Mapping[str, Hardware]:
+    """All known devices by name."""
+    return known().devices
+
+
+def load(path: str | Path) -> Mapping[str, Hardware]:
+    """The devices in a file of one's own.
+
+    It is CSV with the columns device, entry, value, source; an entry is a dtype (its dense peak
+    rate in TFLOP/s, of int8 in TOP/s), `bandwidth` (GB/s) or `name` (another name of the device).
+
+    Raises: ArgumentError if the file can't be read or is no such table.
+
+    Example:
+
+        >>> from tempfile import TemporaryDirectory
+        >>> lines = "device,entry,value,source", "mine,float32,2,a", "mine,bandwidth,50,a"
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, "mine.csv")
+        ...     _ = file.write_text("\\n".join(lines))
+        ...     print(load(file)["mine"].peak("float32"))
+        2000000000000.0
+    """
+    return read(Path(path)).devices
+
+
+@cache
+def known() -> Table:
+    """The package's own table."""
+    with SOURCES.open(encoding="utf-8", newline="") as file:
+        documents = {row["key"]: row["document"] for row in csv.DictReader(file)}
+    return read(DEVICES, documents)
+
+
+def read(path: Path, documents: Mapping[str, str] | None = None) -> Table:
+    """The table in a file; `documents` are what its sources' short names stand for.
+
+    Raises: ArgumentError if the file can't be read or is no such table.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArgumentError(f"can't read devices from {path}: {error}") from error
+    lines = csv.DictReader(text.splitlines())
+    if lines.fieldnames != COLUMNS:
+        raise ArgumentError(
+            f"{path} is no table of devices: expected the columns {','.join(COLUMNS)}, "
+            f"got {','.join(lines.fieldnames or ())!r}"
+        )
+    found: dict[str, Entries] = {}
+    for row in lines:
+        place = f"{path}, line {lines.line_num}"
+        add(found.setdefault(row["device"], Entries()), row, documents or {}, place)
+    made = {}
+    for name, entries in found.items():
+        if BANDWIDTH not in entries.figures:
+            raise ArgumentError(f"{path}: {name} has no entry {BANDWIDTH!r}")
+        bandwidth = entries.figures.pop(BANDWIDTH)
+        made[name] = Hardware(name, entries.figures, bandwidth, entries.sources)
+    names = {other: name for name, entries in found.items() for other in (name, *entries.names)}
+    return Table(made, names)
+
+
+def add(
+    entries: Entries, row: Mapping[str, str | None], documents: Mapping[str, str], place: str
+) -> None:
+    """Add a line of a table, which stands at `place`, to what is known of its device.
+
+    Raises: ArgumentError if the line isn't of the form that `load` tells.
+    """
+    entry, value, source = row["entry"] or "", row["value"] or "", row["source"] or ""
+    if entry == NAME:
+        entries.names.append(value)
+        return
+    if entry not in UNITS:
+        raise ArgumentError(f"{place}: {entry!r} is none of {', '.join((*UNITS, NAME))}")
+    if entry in entries.figures:
+        raise ArgumentError(f"{place}: a second {entry!r} of {row['device']}")
+    try:
+        entries.figures[entry] = float(value + UNITS[entry])
+    except ValueError as error:
+        raise ArgumentError(f"{place}: {entry!r} is a number, got {value!r}") from error
+    parts = [part.strip() for part in source.split(";") if part.strip()]
+    entries.sources[entry] = tuple(documents.get(part, part) for part in parts)
+
+
+def words(name: str) -> list[str]:
+    """The words of a name that tell devices apart, in small letters."""
+    found = re.findall(r"[a-z0-9.]+", name.lower())
+    return [word for word in found if word not in NOISE]
+
+
+def spellings(name: str) -> set[tuple[str, ...]]:
+    """What two ways to write one name share: its words in any order, or all of them glued."""
+    found = words(name)
+    return {tuple(sorted(found)), ("".join(found),)}
+
+
+def tells(word: str) -> bool:
+    """Whether a word may name a device by itself: `h100`, but not `pcie` or `80gb`."""
+    return bool(re.search(r"\d", word)) and not re.fullmatch(r"\d+gb|hbm.*|sxm\d?", word)
