@@ -16,9 +16,12 @@ Opens = Callable[..., Page]
 DESKTOP, PHONE = (1280, 900), (390, 844)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests; where none is installed they are skipped, in CI they fail."""
+    """One browser for a file's tests; where none is installed they are skipped, in CI they fail.
+
+    Playwright's event loop runs as long as it: other files' tests have to be without.
+    """
     path = shutil.which("chromium")
     if path is None:
         reason = "no chromium is installed: apt-get install chromium"

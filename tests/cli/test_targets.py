@@ -21,7 +21,7 @@ import sys
 from dataclasses import dataclass
 import torch
 from torch import nn
-import beside
+import besides_the_net
 
 class Net(nn.Module):
     def __init__(self, width=8, depth=1):
@@ -70,7 +70,7 @@ class Alone(nn.Linear):
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a file of models that imports its neighbour."""
     (tmp_path / "net.py").write_text(NET)
-    (tmp_path / "beside.py").write_text("")
+    (tmp_path / "besides_the_net.py").write_text("")
     (tmp_path / "ended.py").write_text("raise SystemExit(1)")
     (tmp_path / "needs.py").write_text("import a_package_of_nobody")
     (tmp_path / "llama.json").write_text('{"model_type": "llama"}')
