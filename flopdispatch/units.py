@@ -34,6 +34,20 @@ def si(number: Any, unit: str = "", digits: int = 4) -> str:
     return f"{text} {PREFIXES[power]}{unit}".rstrip()
 
 
+def duration(seconds: float) -> str:
+    """Write a time in seconds, or the smaller unit that fits it, with four digits.
+
+    Example:
+
+        >>> duration(0.0123456), duration(2e-10), duration(90.0)
+        ('12.35 ms', '0.2000 ns', '90.00 s')
+    """
+    units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+    unit, size = next((known for known in units if seconds >= known[1]), units[-1])
+    digits = max(4 - len(str(int(seconds / size))), 0) if seconds >= size else 4
+    return f"{seconds / size:.{digits}f} {unit}" if seconds else "0"
+
+
 def exact(number: Any) -> str:
     """Write a count in full, with thousands separators: `"4,089,184,256"`."""
     return f"{number:,}" if isinstance(number, int) else str(number)

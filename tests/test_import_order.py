@@ -33,6 +33,7 @@ ORDER = (
     "codec",
     "profile",
     "hardware",
+    "roofline",
     "inputs",
     "training",
     "building",
@@ -42,13 +43,18 @@ ORDER = (
     "report",
     "amounts",
     "budget",
+    "mfu",
+    "integrations",
     "pytest_plugin",
     "cli",
     "__init__",
     "__main__",
 )
 CORE = {"torch", "tabulate", "flopdispatch"}
-EXTRA: dict[str, set[str]] = {}
+EXTRA: dict[str, set[str]] = {
+    "integrations/lightning.py": {"lightning"},
+    "integrations/transformers.py": {"transformers"},
+}
 
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 

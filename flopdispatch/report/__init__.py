@@ -9,32 +9,44 @@ from typing import Any, NamedTuple
 
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import Profile
-from flopdispatch.report import csv, folded, html, json, markdown, speedscope, table
+from flopdispatch.report import csv, folded, html, json, markdown, roofline, speedscope, table
+from flopdispatch.roofline import Roofline
+
+HARDWARE = "hardware"  # the option that names a machine, or gives its Hardware or a Roofline
 
 
 class Reporter(NamedTuple):
     """How a profile is written: `render(profile, **options)` gives the text.
 
     What options it has, its keyword parameters say. `suffixes` are those of its files, `about` one
-    line for people.
+    line for people. `bounded(roofline, **options)` writes it with the least times on a machine,
+    where the option `hardware` is given; None of a format that has no place for them.
     """
 
     render: Callable[..., str]
     suffixes: tuple[str, ...]
     about: str
+    bounded: Callable[..., str] | None = None
 
     @property
     def options(self) -> tuple[str, ...]:
         """The names of its options."""
-        return tuple(inspect.signature(self.render).parameters)[1:]
+        own = tuple(inspect.signature(self.render).parameters)[1:]
+        return own if self.bounded is None else (*own, HARDWARE)
 
 
 REPORTERS = {
-    "table": Reporter(table.render, (".txt",), "the tree of modules as text"),
-    "markdown": Reporter(markdown.render, (".md",), "the same for an issue or a pull request"),
-    "html": Reporter(html.render, (".html", ".htm"), "a page to look at and to search"),
-    "json": Reporter(json.render, (".json",), "all of it, to query and to read back"),
-    "csv": Reporter(csv.render, (".csv",), "exact integers, a line a module"),
+    "table": Reporter(table.render, (".txt",), "the tree of modules as text", roofline.as_table),
+    "markdown": Reporter(
+        markdown.render, (".md",), "the same for an issue or a pull request", roofline.as_markdown
+    ),
+    "html": Reporter(
+        html.render, (".html", ".htm"), "a page to look at and to search", roofline.as_html
+    ),
+    "json": Reporter(
+        json.render, (".json",), "all of it, to query and to read back", roofline.as_json
+    ),
+    "csv": Reporter(csv.render, (".csv",), "exact integers, a line a module", roofline.as_csv),
     "folded": Reporter(folded.render, (".folded",), "stacks for a flame graph tool"),
     "speedscope": Reporter(
         speedscope.render, (".speedscope.json",), "flame graphs for speedscope.app"
@@ -49,7 +61,12 @@ def render(profile: Profile, name: str, **options: Any) -> str:
     """
     given = {option: value for option, value in options.items() if value is not None}
     check_options(name, given)
-    return REPORTERS[name].render(profile, **given)
+    machine = given.pop(HARDWARE, None)
+    reporter = REPORTERS[name]
+    if machine is None or reporter.bounded is None:
+        return reporter.render(profile, **given)
+    found = machine if isinstance(machine, Roofline) else profile.roofline(machine)
+    return reporter.bounded(found, **given)
 
 
 def check_options(name: str, given: Iterable[str]) -> None:

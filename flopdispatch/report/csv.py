@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from flopdispatch.profile import Profile
-from flopdispatch.report.records import records
+from flopdispatch.report.records import Records, records
 
 # What a spreadsheet takes for the beginning of a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -23,7 +23,11 @@ def render(profile: Profile, by: str = "modules") -> str:
 
     Raises: ArgumentError for another `by`.
     """
-    found = records(profile, by)
+    return written(records(profile, by))
+
+
+def written(found: Records) -> str:
+    """Records as `render` writes them, a value that is None as nothing."""
     text = "\n".join(",".join(map(_cell, row)) for row in [found.columns, *found.rows])
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -34,7 +38,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, str):
         text = f"'{value}" if value.startswith(FORMULA) else value
     else:
-        text = "" if value == () else json.dumps(value)
+        text = "" if value in ((), None) else json.dumps(value)
     if re.search('[",\r\n]', text):  # the csv module leaves a lone carriage return bare
         text = '"' + text.replace('"', '""') + '"'
     return text

@@ -13,6 +13,7 @@ from typing import Any
 
 from flopdispatch.profile import COMPARABLE, Profile, Row
 from flopdispatch.report.html_data import BLOCK, Group, groups, only, tree
+from flopdispatch.report.html_tables import head, number, section, words
 from flopdispatch.report.markup import Markup, element, joined, visible
 from flopdispatch.report.table import beside
 from flopdispatch.rules import UNCOUNTED, name_of
@@ -20,7 +21,7 @@ from flopdispatch.units import exact, percent, si, some
 
 SCRIPTS = ("tree.js", "icicle.js", "grid.js", "page.js")
 
-NUMBERS = ("Calls", "MACs", "FLOPs", "Share", "Bytes", "Times")
+NONE = Markup("")
 
 # A script element ends at the first "</script", and these two ended lines in older JavaScript.
 IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -32,6 +33,13 @@ def render(profile: Profile, title: str | None = None) -> str:
     It loads nothing, and what the browser may run or load is only what is in it. `title` is its
     heading: the root module's type unless told otherwise. The same profile gives the same text.
     """
+    return page(profile, title)
+
+
+def page(
+    profile: Profile, title: str | None = None, link: Markup = NONE, more: Markup = NONE
+) -> str:
+    """The document, with a section `more` before that of operators, which `link` leads to."""
     shown = tree(profile)
     style, script = _asset("style.css"), "\n".join(map(_asset, SCRIPTS))
     return Template(_asset("template.html")).substitute(
@@ -43,7 +51,8 @@ def render(profile: Profile, title: str | None = None) -> str:
         totals=_totals(profile),
         notices=_notices(profile),
         convention=joined(f"{profile.convention}: {profile.description}".rstrip(": ")),
-        sections=_sections(profile),
+        link=link,
+        sections=Markup(more + _sections(profile)),
     )
 
 
@@ -136,17 +145,17 @@ def _sections(profile: Profile) -> Markup:
         _costs("Types", "Module type, alone", by_type, whole),
         _costs("Phases", "Phase", by_phase, whole),
         _costs("Dtypes", "Computed in", by_dtype, whole),
-        _section(
+        section(
             "Uncounted",
             ("Operator", "Why", *told),
             [_told(group, group.error or "it has no formula") for group in uncounted],
         ),
-        _section(
+        section(
             "Estimated",
             ("Operator", "What", *told),
             [_told(group, group.state.removeprefix("estimate: ")) for group in estimated],
         ),
-        _section(
+        section(
             "Assumptions",
             ("Assumed", "Operator", "Source", "Modules", "Times"),
             _assumed(profile),
@@ -164,25 +173,25 @@ def _costs(
     """A section of groups with what they cost; `about` names what else is told of each."""
     rows = [
         [
-            _head(group.name),
-            *(_text(getattr(group, column.lower())) for column in about),
-            _number(group.calls, exact(group.calls)),
-            _number(group.cost.macs, si(group.cost.macs)),
-            _number(group.cost.flops, si(group.cost.flops)),
-            _number(group.cost.flops, percent(group.cost.flops, whole)),
-            _number(group.cost.nbytes, si(group.cost.nbytes, "B")),
-            _text(beside(group.cost)),
+            head(group.name),
+            *(words(getattr(group, column.lower())) for column in about),
+            number(group.calls, exact(group.calls)),
+            number(group.cost.macs, si(group.cost.macs)),
+            number(group.cost.flops, si(group.cost.flops)),
+            number(group.cost.flops, percent(group.cost.flops, whole)),
+            number(group.cost.nbytes, si(group.cost.nbytes, "B")),
+            words(beside(group.cost)),
         ]
         for group in found
     ]
     heads = (name, *about, "Calls", "MACs", "FLOPs", "Share", "Bytes", "Beside FLOPs")
-    return _section(title, heads, rows)
+    return section(title, heads, rows)
 
 
 def _told(group: Group, what: str) -> list[Markup]:
     modules = some([scope or BLOCK for scope in group.scopes])
-    calls = _number(group.calls, exact(group.calls))
-    return [_head(group.name), _text(what), _text(modules), calls]
+    calls = number(group.calls, exact(group.calls))
+    return [head(group.name), words(what), words(modules), calls]
 
 
 def _assumed(profile: Profile) -> list[list[Markup]]:
@@ -196,43 +205,10 @@ def _assumed(profile: Profile) -> list[list[Markup]]:
     kinds = sorted(times, key=lambda kind: (kind[1] != "", -times[kind]))
     return [
         [
-            _head(kind[0]),
-            *map(_text, kind[1:]),
-            _text(some(list(scopes[kind]))),
-            _number(times[kind], exact(times[kind])),
+            head(kind[0]),
+            *map(words, kind[1:]),
+            words(some(list(scopes[kind]))),
+            number(times[kind], exact(times[kind])),
         ]
         for kind in kinds
     ]
-
-
-def _head(text: str) -> Markup:
-    return element("th", visible(text), scope="row")
-
-
-def _text(text: str) -> Markup:
-    return element("td", visible(text))
-
-
-def _number(number: int, text: str) -> Markup:
-    return element("td", text, class_="number", data_value=number, title=exact(number))
-
-
-def _section(title: str, heads: Sequence[str], rows: Sequence[Sequence[Markup]]) -> Markup:
-    """A section with a table that can be sorted, or with a word in place of an empty one."""
-    name = title.lower()
-    head = element("h2", title, id=name)
-    if not rows:
-        return element("section", head, element("p", "None.", class_="none"))
-    columns = [
-        element("th", text, scope="col", class_="number" if text in NUMBERS else None)
-        for text in heads
-    ]
-    table = element(
-        "table",
-        element("thead", element("tr", *columns)),
-        element("tbody", *(element("tr", *row) for row in rows)),
-        class_="sortable",
-    )
-    # It is focusable, since what is wider than the screen scrolls by itself.
-    scrolls = {"role": "region", "tabindex": 0, "aria_labelledby": name}
-    return element("section", head, element("div", table, class_="wide", **scrolls))

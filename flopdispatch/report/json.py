@@ -13,6 +13,7 @@ from flopdispatch.report.records import FIGURES, figures, records
 from flopdispatch.rules import name_of
 
 SUMMARIZED = ("modules", "operators", "families", "phases", "dtypes")
+NESTED = ("summary", "roofline")  # objects with a line for each entry
 
 
 def render(profile: Profile) -> str:
@@ -20,9 +21,13 @@ def render(profile: Profile) -> str:
 
     Example: `jq '.summary.totals.macs'`, `jq '.summary.operators[] | select(.macs > 0)'`.
     """
+    return with_summary(profile, summary(profile))
+
+
+def with_summary(profile: Profile, told: dict[str, Any]) -> str:
+    """The profile as JSON with this summary first."""
     data = profile.to_dict()
-    whole = {"format": data.pop("format"), "summary": summary(profile), **data}
-    return written(whole)
+    return written({"format": data.pop("format"), "summary": told, **data})
 
 
 def summary(profile: Profile) -> dict[str, Any]:
@@ -52,7 +57,7 @@ def _lines(data: dict[str, Any], indent: str) -> list[str]:
         if isinstance(value, list) and value:
             items = (f"{indent} {json.dumps(item, allow_nan=False)}" for item in value)
             text = "[\n" + ",\n".join(items) + f"\n{indent}]"
-        elif key == "summary":
+        elif key in NESTED:
             text = "{\n" + ",\n".join(_lines(value, indent + " ")) + f"\n{indent}}}"
         found.append(f"{indent}{json.dumps(key)}: {text}")
     return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
 from flopdispatch.profile import Profile
 from flopdispatch.report.markup import visible
-from flopdispatch.report.table import HEADERS, LEFT_OR_RIGHT, footer, lines
+from flopdispatch.report.table import HEADERS, alignment, footer, lines
 
 TREE = re.compile("^[│ ]*[├└]─ ")
 SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&#])")
@@ -21,19 +22,24 @@ def render(profile: Profile, depth: int | None = None, sort: str | None = None) 
 
     Raises: ArgumentError for another `depth` or `sort`.
     """
-    *rows, total = lines(profile, depth, sort)
+    return written(HEADERS, lines(profile, depth, sort), footer(profile))
+
+
+def written(headers: Sequence[str], cells: list[list[str]], notes: list[str]) -> str:
+    """A table of cells, the total last, with notes as a list below it."""
+    *rows, total = cells
     text = tabulate(
         [
             *([_label(label), code(kind), *figures] for label, kind, *figures in rows),
             [f"**{total[0]}**", *total[1:]],
         ],
-        headers=HEADERS,
+        headers=headers,
         tablefmt="pipe",
         disable_numparse=True,
-        colalign=[LEFT_OR_RIGHT[name] for name in HEADERS],
+        colalign=alignment(headers),
         preserve_whitespace=True,
     )
-    return "\n".join([text, "", *map(_item, footer(profile))])
+    return "\n".join([text, "", *map(_item, notes)])
 
 
 def code(text: str) -> str:

@@ -88,7 +88,7 @@ def calls(profile: Profile) -> Records:
                 price.family,
                 price.state,
                 price.estimate,
-                _dtype(price.dtype),
+                dtype_name(price.dtype),
                 tuple(tensor.shape for tensor in given),
                 row.times,
                 *figures(price.cost * row.times),
@@ -126,7 +126,7 @@ def phases(profile: Profile) -> Records:
 
 def dtypes(profile: Profile) -> Records:
     """One row a dtype computed in, the most FLOPs first; `""` for operators without tensors."""
-    return _by("dtype", profile, lambda row: _dtype(profile.prices[row.call].dtype))
+    return _by("dtype", profile, lambda row: dtype_name(profile.prices[row.call].dtype))
 
 
 RECORDS: dict[str, Callable[[Profile], Records]] = {
@@ -171,5 +171,6 @@ def _times(rows: Iterable[Row]) -> int:
     return sum(row.times for row in rows)
 
 
-def _dtype(dtype: torch.dtype | None) -> str:
+def dtype_name(dtype: torch.dtype | None) -> str:
+    """`"bfloat16"`; `""` for no dtype."""
     return "" if dtype is None else str(dtype).removeprefix("torch.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from flopdispatch.cost import Cost
@@ -14,8 +14,8 @@ from flopdispatch.profile import ScopeNode
 class DisplayRow:
     """One line of a report: a module, or `times` equal siblings with their sum.
 
-    `params` and `cost` are totals of all the modules that the line stands for. `aliases` are
-    other names of the one module.
+    `params` and `cost` are totals of all the modules that the line stands for, `paths` where they
+    are. `aliases` are other names of the one module.
     """
 
     label: str
@@ -26,6 +26,7 @@ class DisplayRow:
     times: int
     children: tuple[DisplayRow, ...]
     aliases: tuple[str, ...] = field(default=(), compare=False)
+    paths: tuple[str, ...] = field(default=(), compare=False)
 
 
 SORTS = {
@@ -59,6 +60,7 @@ def _rows(node: ScopeNode, prefix: str) -> tuple[DisplayRow, ...]:
         1,
         _fold(rows),
         tuple(_seen_from(node.path, label, alias) for alias in node.aliases),
+        (node.path,),
     )
     return (row,)
 
@@ -101,18 +103,20 @@ def _merged(run: list[DisplayRow]) -> DisplayRow:
         return run[0]
     last = _NUMBERED.match(run[-1].label)
     label = f"{run[0].label}-{last[2] if last else ''}"
-    return replace(_times(run[0], len(run)), label=label)
+    return replace(_together(run), label=label)
 
 
-def _times(row: DisplayRow, n: int) -> DisplayRow:
-    """The sum of `n` rows equal to this one, and of their children."""
+def _together(rows: Sequence[DisplayRow]) -> DisplayRow:
+    """The sum of equal rows, and of their children."""
+    first, n = rows[0], len(rows)
     return replace(
-        row,
-        params=row.params * n,
-        cost=row.cost * n,
-        times=row.times * n,
+        first,
+        params=first.params * n,
+        cost=first.cost * n,
+        times=first.times * n,
         aliases=(),  # each of them has its own
-        children=tuple(_times(child, n) for child in row.children),
+        paths=tuple(path for row in rows for path in row.paths),
+        children=tuple(_together(same) for same in zip(*(row.children for row in rows))),
     )
 
 

@@ -18,7 +18,6 @@ from flopdispatch.rules import name_of
 from flopdispatch.units import exact, percent, shortened, si, some
 
 HEADERS = ("Module", "Type", "Params", "MACs", "FLOPs", "Share", "Bytes")
-LEFT_OR_RIGHT = {name: "left" if name in ("Module", "Type") else "right" for name in HEADERS}
 GAP = 2  # characters between columns
 LEAST_TYPE, LEAST_NAME = 8, 16  # characters that a narrow table leaves of types and names
 OUTSIDE = "(outside of modules)"
@@ -38,20 +37,34 @@ def render(
 
     Raises: ArgumentError for another `depth`, `sort` or `width`.
     """
+    return drawn([list(HEADERS), *lines(profile, depth, sort)], footer(profile), width)
+
+
+def drawn(cells: list[list[str]], notes: list[str], width: int | None) -> str:
+    """A table of cells, the headers first and the total last, with notes below it.
+
+    The first two columns are names and types, the others figures.
+
+    Raises: ArgumentError for a `width` that is no number of characters and not None.
+    """
     if width is not None and (type(width) is not int or width < 1):
         raise ArgumentError(f"width= takes an integer >= 1 or None, got {width!r}")
-    cells = [list(HEADERS), *lines(profile, depth, sort)]
     headers, *body = cells if width is None else fitted(cells, width)
     text = tabulate(
         body,
         headers=headers,
         tablefmt="simple",
         disable_numparse=True,
-        colalign=[LEFT_OR_RIGHT[name] for name in headers],
+        colalign=alignment(headers),
         preserve_whitespace=True,
     )
-    *rows, last = text.split("\n")
-    return "\n".join([*rows, rows[1], last, "", *wrapped(footer(profile), width)])
+    *above, last = text.split("\n")
+    return "\n".join([*above, above[1], last, "", *wrapped(notes, width)])
+
+
+def alignment(headers: Iterable[str]) -> list[str]:
+    """Where the text of each column stands in its cells."""
+    return ["left" if name in ("Module", "Type") else "right" for name in headers]
 
 
 def lines(profile: Profile, depth: int | None = None, sort: str | None = None) -> list[list[str]]:
@@ -59,19 +72,28 @@ def lines(profile: Profile, depth: int | None = None, sort: str | None = None) -
 
     Raises: ArgumentError for another `depth` or `sort`.
     """
+    return [_line(label, row, profile.total) for label, row in rows(profile, depth, sort)]
+
+
+def rows(
+    profile: Profile, depth: int | None = None, sort: str | None = None
+) -> list[tuple[str, DisplayRow]]:
+    """The label and what it stands for, of each row of the table, the last one the total.
+
+    Raises: ArgumentError for another `depth` or `sort`.
+    """
     check_depth(depth)
     if sort is not None and sort not in SORTS:
         raise ArgumentError(f"sort= takes one of {', '.join(SORTS)} or None, got {sort!r}")
-    whole = profile.total
     found = [
-        _line(label, row, whole) for label, row in indented(display_rows(profile.root), depth, sort)
+        (_label(label, row), row)
+        for label, row in indented(display_rows(profile.root), depth, sort)
     ]
     own = profile.root.own
     if own != Cost() or not found:
-        outside = DisplayRow(OUTSIDE, "", 0, own, True, 1, ())
-        found.append(_line(OUTSIDE, outside, whole))
-    total = DisplayRow("Total", "", profile.params, whole, True, 1, ())
-    return [*found, _line("Total", total, whole)]
+        found.append((OUTSIDE, DisplayRow(OUTSIDE, "", 0, own, True, 1, ())))
+    total = DisplayRow("Total", "", profile.params, profile.total, True, 1, ())
+    return [*found, ("Total", total)]
 
 
 def fitted(
@@ -118,12 +140,14 @@ def wrapped(lines: list[str], width: int | None) -> list[str]:
     ]
 
 
-def _line(label: str, row: DisplayRow, whole: Cost) -> list[str]:
+def _label(label: str, row: DisplayRow) -> str:
     if row.aliases:
         label += f" (also {some(row.aliases)})"
     label = visible(label)  # one line it stays
-    if row.times > 1:
-        label += f" ×{row.times}"
+    return f"{label} ×{row.times}" if row.times > 1 else label
+
+
+def _line(label: str, row: DisplayRow, whole: Cost) -> list[str]:
     if not row.ran:
         return [label, row.module_type, si(row.params), "not called", "", "", ""]
     return [

@@ -1,0 +1,158 @@
+"""Time bounds in reports: the columns that a profile's tables and records have with a machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flopdispatch.report import csv, html, html_roofline, json, markdown, table
+from flopdispatch.report.records import Records, records
+from flopdispatch.report.roofline_points import bound_by, namer
+from flopdispatch.report.rows import DisplayRow
+from flopdispatch.roofline import MEMORY, Bound, Roofline
+from flopdispatch.units import duration, percent, si
+
+HEADERS = ("Module", "Type", "Work", "Bytes", "Work/byte", "Bound by", "Time", "Share")
+COLUMNS = ("work", "work_per_byte", "bound", "seconds", "memory_seconds")
+
+
+def as_table(
+    roofline: Roofline, depth: int | None = None, sort: str | None = None, width: int | None = None
+) -> str:
+    """The tree of modules with work, bytes, what bounds each and the least time that it takes.
+
+    The arguments are those of the table without a machine.
+
+    Raises: ArgumentError for another `depth`, `sort` or `width`.
+    """
+    cells = [list(HEADERS), *lines(roofline, depth, sort)]
+    below = [*notes(roofline), *table.footer(roofline.profile)]
+    return table.drawn(cells, below, width)
+
+
+def as_markdown(roofline: Roofline, depth: int | None = None, sort: str | None = None) -> str:
+    """The rows of the table and its footer as GitHub's Markdown.
+
+    Raises: ArgumentError for another `depth` or `sort`.
+    """
+    below = [*notes(roofline), *table.footer(roofline.profile)]
+    return markdown.written(HEADERS, lines(roofline, depth, sort), below)
+
+
+def as_csv(roofline: Roofline, by: str = "modules") -> str:
+    """The records with COLUMNS beside, as CSV.
+
+    Raises: ArgumentError for another `by`.
+    """
+    found, more = records(roofline.profile, by), bounds(roofline, by)
+    rows = [(*row, *other[1:]) for row, other in zip(found.rows, more.rows)]
+    return csv.written(Records((*found.columns, *more.columns[1:]), rows))
+
+
+def as_json(roofline: Roofline) -> str:
+    """The profile as JSON; its summary has `roofline`, with the machine and all bounds."""
+    told = {kind: bounds(roofline, kind).as_dicts() for kind in json.SUMMARIZED}
+    whole = {**json.summary(roofline.profile), "roofline": {**summary(roofline), **told}}
+    return json.with_summary(roofline.profile, whole)
+
+
+def as_html(roofline: Roofline, title: str | None = None) -> str:
+    """The page, with a plot of the roof and tables of time bounds."""
+    more = html_roofline.sections(roofline, notes(roofline))
+    return html.page(roofline.profile, title, html_roofline.LINK, more)
+
+
+def lines(roofline: Roofline, depth: int | None = None, sort: str | None = None) -> list[list[str]]:
+    """The cells of each row below HEADERS, the last one with the total.
+
+    Raises: ArgumentError for another `depth` or `sort`.
+    """
+    bounds = roofline.by_scope()
+    outside = roofline.by_scope(own=True)[""]
+    *rows, (label, total) = table.rows(roofline.profile, depth, sort)
+    found = []
+    for name, row in rows:
+        parts = [(bounds[path], 1) for path in row.paths]
+        found.append(_line(name, row, Bound.total(parts) if parts else outside, roofline))
+    return [*found, _line(label, total, roofline.total, roofline)]
+
+
+def _line(label: str, row: DisplayRow, bound: Bound, roofline: Roofline) -> list[str]:
+    if not row.ran:
+        return [label, row.module_type, "not called", "", "", "", "", ""]
+    return [
+        label,
+        row.module_type,
+        si(bound.operations),
+        si(bound.nbytes, "B"),
+        "" if bound.intensity is None else si(bound.intensity),
+        bound_by(bound),
+        duration(bound.seconds),
+        percent(bound.seconds, roofline.seconds),
+    ]
+
+
+def notes(roofline: Roofline) -> list[str]:
+    """What a reader of the times has to know: the machine, the bounds of the whole, what counts."""
+    total, ridges = roofline.total, roofline.ridges
+    rates = [
+        f"{name} {si(rate, 'OP/s' if name == 'int8' else 'FLOP/s')} (ridge {si(ridges[name])})"
+        for name, rate in roofline.rates.items()
+        if name != MEMORY
+    ]
+    told = [
+        f"Machine: {roofline.hardware.name}: "
+        + ", ".join([*rates, f"memory {si(roofline.rates[MEMORY], 'B/s')}"]),
+        f"At least {duration(total.seconds)} if calls run one by one; "
+        f"{duration(total.overlapped_seconds)} if all overlap; "
+        f"{duration(total.compute_seconds)} for the arithmetic alone "
+        f"({percent(total.compute_seconds, total.seconds) or '0.0%'})",
+    ]
+    phases = (f"{name} {duration(bound.seconds)}" for name, bound in roofline.by_phase().items())
+    return [*told, f"Phases: {', '.join(phases) or 'none'}"]
+
+
+def bounds(roofline: Roofline, by: str = "modules") -> Records:
+    """COLUMNS for each row of the records of one kind, after the row's first value.
+
+    Modules have them for `total_` and `own_`.
+
+    Raises: ArgumentError for another `by`.
+    """
+    found = records(roofline.profile, by)
+    names = list(COLUMNS)
+    if by == "modules":
+        total, own = roofline.by_scope(), roofline.by_scope(own=True)
+        names = [f"{kind}_{name}" for kind in ("total", "own") for name in COLUMNS]
+        cells = [(*figures(total[row[0]]), *figures(own[row[0]])) for row in found.rows]
+    elif by == "calls":
+        rows = roofline.profile.rows
+        cells = [figures(Bound.total([(roofline.calls[row.call], row.times)])) for row in rows]
+    else:
+        groups = roofline.grouped(namer(roofline.profile, by))
+        cells = [figures(groups[row[0]]) for row in found.rows]
+    return Records(
+        (found.columns[0], *names), [(row[0], *more) for row, more in zip(found.rows, cells)]
+    )
+
+
+def figures(bound: Bound) -> tuple[Any, ...]:
+    """The values of COLUMNS."""
+    return (
+        bound.operations, bound.intensity, bound.bound, bound.seconds, bound.memory_seconds
+    )  # fmt: skip
+
+
+def summary(roofline: Roofline) -> dict[str, Any]:
+    """The machine and the bounds of the whole, in plain values."""
+    total = roofline.total
+    return {
+        "hardware": roofline.hardware.name,
+        "rates": dict(roofline.rates),
+        "ridges": roofline.ridges,
+        "work": dict(total.work),
+        "busy_seconds": dict(total.limits),
+        "seconds": total.seconds,
+        "memory_seconds": total.memory_seconds,
+        "overlapped_seconds": total.overlapped_seconds,
+        "compute_seconds": total.compute_seconds,
+    }
