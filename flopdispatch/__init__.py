@@ -16,6 +16,7 @@ from flopdispatch.errors import (
     UncountedOperatorWarning,
 )
 from flopdispatch.formulas import default_registry
+from flopdispatch.mfu import MfuMeter
 from flopdispatch.profile import Profile, ScopeNode
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec, spec
@@ -30,6 +31,7 @@ __all__ = [
     "FlopCounter",
     "FlopDispatchError",
     "FormulaError",
+    "MfuMeter",
     "Profile",
     "Registry",
     "RegistryError",

@@ -1,0 +1,1 @@
+"""Callbacks for training frameworks, one a file; each is imported by its own name."""

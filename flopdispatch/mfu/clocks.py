@@ -1,0 +1,58 @@
+"""Marks in time that cost a step nothing: what lies between two is asked for later."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import torch
+
+
+class Clock(Protocol):
+    """Makes marks, and says how many seconds lie between them."""
+
+    def mark(self) -> Any:
+        """This moment."""
+
+    def seconds(self, spans: Iterable[tuple[Any, Any]]) -> float:
+        """The sum of the times from the first mark of each pair to the second."""
+
+
+class HostClock:
+    """What the processor reads: right where operators are done when their call returns."""
+
+    def __init__(self, read: Callable[[], float] = time.perf_counter) -> None:
+        self.read = read
+
+    def mark(self) -> float:
+        """This moment, in seconds."""
+        return self.read()
+
+    def seconds(self, spans: Iterable[tuple[float, float]]) -> float:
+        """The sum of the times."""
+        return sum((end - begin for begin, end in spans), 0.0)
+
+
+class CudaClock:
+    """Events in the GPU's stream: nothing waits for them but `seconds`."""
+
+    def mark(self) -> Any:
+        """An event in the current stream, which says when the GPU comes to it."""
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def seconds(self, spans: Iterable[tuple[Any, Any]]) -> float:
+        """The sum of the times, once the GPU has come to the last mark."""
+        spans = list(spans)
+        if spans:
+            spans[-1][1].synchronize()
+        return sum((begin.elapsed_time(end) / 1000 for begin, end in spans), 0.0)
+
+
+def clock_of(read: Callable[[], float] | None) -> Clock:
+    """The clock for this process: of the host where it is told how to read it or has no GPU."""
+    if read is not None:
+        return HostClock(read)
+    return CudaClock() if torch.cuda.is_initialized() else HostClock()

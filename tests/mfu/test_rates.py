@@ -1,0 +1,173 @@
+"""Rates are exact under a clock that is told the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+from flopdispatch import MfuMeter, count
+from flopdispatch.errors import ArgumentError, CounterStateError
+from flopdispatch.hardware import Hardware
+from flopdispatch.mfu import Rates, Work
+from tests.mfu.loops import MACHINE, Net, Ticks, comparable, flops, quiet, trained
+
+
+def test_rates_are_of_the_last_steps_and_what_lies_between_them() -> None:
+    meter, ticks = quiet(count(Net(), (2, 8), backward=True), window=2)
+    assert meter.rates() is None
+    assert meter.mfu is meter.hfu is None
+    for seconds in (1.0, 2.0, 3.0):
+        ticks.now += 1.0  # loading data
+        with meter.step(tokens=10, samples=2):
+            ticks.now += seconds
+    rates = meter.rates()
+    assert rates is not None
+    assert (rates.step, rates.steps, rates.seconds) == (3, 2, 3.0 + 4.0)
+    assert (rates.tokens_per_s, rates.samples_per_s) == (20 / 7, 4 / 7)
+    assert rates.model_flops == 2 * 896
+    assert meter.mfu == pytest.approx(2 * 896 / 1000 / 7)
+
+
+def test_a_counted_step_and_a_pause_take_no_time() -> None:
+    model, x = Net(), torch.ones(2, 8)
+    meter, ticks = quiet(model)
+    for _ in range(2):
+        with meter.step(x):
+            trained(model, x)
+            ticks.now += 100.0 if meter.work is None else 1.0
+    meter.pause()
+    ticks.now += 50.0
+    with meter.step(x):
+        trained(model, x)
+        ticks.now += 2.0
+    rates = meter.rates()
+    assert rates is not None
+    assert (rates.steps, rates.seconds) == (2, 3.0)
+
+
+def test_evaluation_has_rates_of_its_own() -> None:
+    model, x = Net(), torch.ones(2, 8)
+    meter, ticks = quiet(model)
+    for evaluation in (False, False, True, True, False):
+        ticks.now += 10.0
+        with meter.step(x, evaluation=evaluation):
+            if evaluation:
+                with torch.no_grad():
+                    model(x)
+            else:
+                trained(model, x)
+            ticks.now += 1.0
+    training, evaluated = meter.rates(), meter.rates(evaluation=True)
+    assert training is not None
+    assert evaluated is not None
+    assert (training.kind, training.steps, training.seconds) == ("training", 2, 11.0 + 1.0)
+    assert (evaluated.kind, evaluated.steps, evaluated.seconds) == ("evaluation", 1, 11.0)
+    assert evaluated.model_flops == 2 * (2 * 8 * 8 + 2 * 8 * 4)  # forward only
+
+
+def test_tokens_of_some_steps_only_are_no_rate() -> None:
+    meter, ticks = quiet(count(Net(), (2, 8), backward=True))
+    for tokens in (5, None):
+        with meter.step(tokens=tokens):
+            ticks.now += 1.0
+    rates = meter.rates()
+    assert rates is not None
+    assert rates.tokens_per_s is None
+
+
+def test_each_window_is_logged_once() -> None:
+    logged: list[Rates] = []
+    model, x = Net(), torch.ones(2, 8)
+    meter, ticks = quiet(model, window=2, log=logged.append)
+    for _ in range(6):  # the first is counted, the last begins a window
+        with meter.step(x):
+            trained(model, x)
+            ticks.now += 1.0
+    assert [(rates.step, rates.steps) for rates in logged] == [(3, 2), (5, 2)]
+
+
+def test_without_hardware_there_are_rates_and_no_mfu() -> None:
+    ticks = Ticks()
+    meter = MfuMeter(count(Net(), (2, 8), backward=True), log=None, clock=ticks)
+    with meter.step():
+        ticks.now += 2.0
+    rates = meter.rates()
+    assert rates is not None
+    assert (rates.mfu, rates.hfu, rates.model_flop_per_s) == (None, None, 896 / 2)
+
+
+# Exceptions
+
+
+def broken(meter: MfuMeter, model: nn.Module, x: torch.Tensor) -> None:
+    with meter.step(x):
+        trained(model, x)
+        raise KeyError("mine")
+
+
+def test_an_exception_ends_the_step_and_nothing_else() -> None:
+    model, x = Net(), torch.ones(2, 8)
+    meter, ticks = quiet(model)
+    for known in (False, True):
+        with pytest.raises(KeyError, match="mine"):
+            broken(meter, model, x)
+        assert _get_current_dispatch_mode_stack() == []
+        before = meter.rates()
+        ticks.now += 100.0
+        for _ in range(2):
+            with meter.step(x):
+                trained(model, x)
+                ticks.now += 1.0
+        rates = meter.rates()
+        assert rates is not None
+        assert (rates.counted, rates.steps) == (1, 3 if known else 1)
+        assert rates.seconds == (3.0 if known else 1.0)
+        assert (before is not None) == known
+        assert flops(meter) == comparable(lambda: trained(model, x))
+
+
+def test_steps_do_not_nest() -> None:
+    meter, _ = quiet(count(Net(), (2, 8)))
+    with pytest.raises(CounterStateError, match="in a step already"), meter.step():
+        with meter.step():
+            pass
+    with meter.step():
+        pass
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: MfuMeter("resnet50"), "expected a module"),  # type: ignore[arg-type]
+        (lambda: MfuMeter(Net(), "HAL 9000"), "no device 'HAL 9000' is known"),
+        (lambda: MfuMeter(Net(), window=0), "window= takes a number of steps >= 1, got 0"),
+        (lambda: MfuMeter(Net(), figure="macs"), "figure= takes one of comparable, flops"),
+        (lambda: MfuMeter(Net()).expect(["text"], count(Net(), (2, 8))), "no tensor is in"),
+        (
+            lambda: MfuMeter(count(Net(), (2, 8)), MACHINE, dtype="float16"),
+            "machine has no known peak rate of float16",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(make: Callable[[], Any], told: str) -> None:
+    with pytest.raises(ArgumentError, match=told):
+        make()
+
+
+def test_tf32_is_asked_for_by_name() -> None:
+    machine = Hardware("machine", peaks={"float32": 1000.0, "tf32": 8000.0}, bandwidth=1.0)
+    ticks = Ticks()
+    profile = count(Net(), (2, 8), backward=True)
+    meter = MfuMeter(profile, machine, dtype="tf32", log=None, clock=ticks)
+    with meter.step():
+        ticks.now += 1.0
+    assert meter.mfu == 896 / 8000
+    assert meter.work == Work(896, 896, torch.float32)
