@@ -49,15 +49,19 @@ class TensorSpec:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that hold the elements; a dimension of stride 0 is held once.
+        """Bytes that hold the elements; what repeats or overlaps by its strides is held once.
 
         Ignores: the indices of a sparse tensor.
         """
         if self.stride is None:
             return (self.numel if self.nnz is None else self.nnz) * self.dtype.itemsize
-        if 0 not in self.stride:
-            return math.prod(self.shape) * self.dtype.itemsize
-        held = math.prod(1 if s == 0 and n != 0 else n for n, s in zip(self.shape, self.stride))
+        held = math.prod(self.shape)
+        if held:
+            # From the first place in memory to the last; a stride of 0 stays in its place.
+            places = [(n - 1) * s for n, s in zip(self.shape, self.stride)]
+            held = min(held, 1 + sum(places))
+            if 0 in self.stride:
+                held = min(held, math.prod(n for n, s in zip(self.shape, self.stride) if s))
         return held * self.dtype.itemsize
 
 

@@ -13,8 +13,9 @@ import math
 import torch
 
 from flopdispatch.cost import Cost
+from flopdispatch.formulas.bytes_moved import Mask, gradients
 from flopdispatch.formulas.folds import folds
-from flopdispatch.formulas.normalization import Mask, Tensor, normalize_channels, statistics
+from flopdispatch.formulas.normalization import Tensor, normalize_channels, statistics
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
@@ -138,7 +139,28 @@ def batch_norm_inference(input: TensorSpec, weight: Tensor, bias: Tensor) -> Cos
     return Cost(adds=c, transcendentals=c) + scale_and_shift(c, n, weight, bias)
 
 
-@rules.formula(aten.native_batch_norm_backward.default)
+def gradient_bytes(
+    grad_out: TensorSpec,
+    input: TensorSpec,
+    weight: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    save_mean: Tensor,
+    save_invstd: Tensor,
+    train: bool,
+    output_mask: Mask,
+    result: tuple[Tensor, ...],
+) -> tuple[int, int]:
+    """Only what the gradients asked for need is read: statistics saved in training, or running."""
+    by_input, by_weight, _ = output_mask
+    mean, deviation = (save_mean, save_invstd) if train else (running_mean, running_var)
+    centred = (input, mean) if by_weight or (by_input and train) else ()
+    scaling = deviation if by_input or by_weight else None
+    read = size(grad_out, centred, scaling, weight if by_input else None)
+    return read, gradients(result, output_mask)
+
+
+@rules.formula(aten.native_batch_norm_backward.default, nbytes=gradient_bytes)
 def batch_norm_backward(input: TensorSpec, weight: Tensor, train: bool, output_mask: Mask) -> Cost:
     """The gradients of batch normalization that `output_mask` asks for: input, weight, bias.
 
@@ -174,7 +196,23 @@ def batch_norm_backward_by_update(
     return batch_norm_backward(input, weight, update, output_mask)
 
 
-@rules.formula(aten.cudnn_batch_norm_backward.default, aten.miopen_batch_norm_backward.default)
+def saved_gradient_bytes(
+    input: TensorSpec,
+    grad_output: TensorSpec,
+    weight: TensorSpec,
+    save_mean: Tensor,
+    save_var: Tensor,
+    result: tuple[TensorSpec, ...],
+) -> tuple[int, int]:
+    """All but the running statistics, and what the forward may have reserved, is read."""
+    return size(input, grad_output, weight, save_mean, save_var), size(result)
+
+
+@rules.formula(
+    aten.cudnn_batch_norm_backward.default,
+    aten.miopen_batch_norm_backward.default,
+    nbytes=saved_gradient_bytes,
+)
 def batch_norm_backward_in_training(input: TensorSpec, weight: Tensor) -> Cost:
     """As `batch_norm_backward`: training, all three gradients."""
     return batch_norm_backward(input, weight, True, (True, True, True))

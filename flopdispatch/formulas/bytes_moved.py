@@ -10,6 +10,8 @@ from typing import Any
 from flopdispatch.spec import TensorSpec
 from flopdispatch.traffic import size
 
+Mask = tuple[bool, ...]  # which gradients a backward is asked for
+
 
 def nothing() -> tuple[int, int]:
     """A change of metadata, or memory that is reserved but not touched."""
@@ -19,6 +21,28 @@ def nothing() -> tuple[int, int]:
 def writes(result: Any) -> tuple[int, int]:
     """What fills its result from nothing: creation, fills, random numbers."""
     return 0, size(result)
+
+
+def named(table: TensorSpec, elements: int) -> int:
+    """So many elements of a table that indices name: each once, however often they name it."""
+    return min(size(table), elements * table.dtype.itemsize)
+
+
+def gradients(result: Any, asked: Mask) -> int:
+    """What is written of a backward's results: those asked for, though a kernel may give more."""
+    return size([one for one, wanted in zip(result or (), asked) if wanted])
+
+
+def factor_gradients(
+    grad: TensorSpec, left: TensorSpec, right: TensorSpec, asked: Mask, result: Any
+) -> tuple[int, int]:
+    """The gradients of a product's factors: that of the left one needs the right one, and so on.
+
+    `asked` says which of (left, right) are wanted; what else is, needs `grad` alone.
+    """
+    by_left, by_right, *_ = asked
+    read = size(grad, right if by_left else None, left if by_right else None)
+    return read, gradients(result, asked)
 
 
 def takes(result: TensorSpec) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from math import prod
 import torch
 
 from flopdispatch.cost import Cost
+from flopdispatch.formulas.bytes_moved import Mask, factor_gradients
 from flopdispatch.formulas.folds import folds
 from flopdispatch.formulas.matmul import Number
 from flopdispatch.formulas.operators import overloads
@@ -159,8 +160,31 @@ def bias_sum(bias: TensorSpec | None, result: TensorSpec) -> Cost:
 # Backward
 
 
+def gradient_bytes(
+    grad_output: TensorSpec,
+    input: TensorSpec,
+    weight: TensorSpec,
+    output_mask: Mask,
+    result: tuple[TensorSpec | None, ...],
+) -> tuple[int, int]:
+    """Only what the gradients asked for need is read."""
+    return factor_gradients(grad_output, input, weight, output_mask, result)
+
+
+def direct_gradient_bytes(
+    grad_output: TensorSpec,
+    self: TensorSpec,
+    weight: TensorSpec,
+    output_mask: Mask,
+    result: tuple[TensorSpec | None, ...],
+) -> tuple[int, int]:
+    """As `gradient_bytes`, by another name of the argument."""
+    return factor_gradients(grad_output, self, weight, output_mask, result)
+
+
 @rules.formula(
-    *overloads("convolution_backward.default", "convolution_backward_overrideable.default")
+    *overloads("convolution_backward.default", "convolution_backward_overrideable.default"),
+    nbytes=gradient_bytes,
 )
 def convolution_backward(
     grad_output: TensorSpec,
@@ -184,7 +208,10 @@ def convolution_backward(
     return sum((part for part, asked in zip(parts, output_mask) if asked), Cost())
 
 
-@rules.formula(*overloads("_slow_conv2d_backward.output_mask", "mps_convolution_backward.default"))
+@rules.formula(
+    *overloads("_slow_conv2d_backward.output_mask", "mps_convolution_backward.default"),
+    nbytes=direct_gradient_bytes,
+)
 def direct_backward(
     grad_output: TensorSpec, self: TensorSpec, weight: TensorSpec, output_mask: tuple[bool, ...]
 ) -> Cost:
@@ -198,7 +225,9 @@ def direct_backward_out(grad_output: TensorSpec, self: TensorSpec, weight: Tenso
     return convolution_backward(grad_output, self, weight, False, (True, True, True))
 
 
-@rules.formula(*overloads("mps_convolution_transpose_backward.default"))
+@rules.formula(
+    *overloads("mps_convolution_transpose_backward.default"), nbytes=direct_gradient_bytes
+)
 def transpose_backward(
     grad_output: TensorSpec, self: TensorSpec, weight: TensorSpec, output_mask: tuple[bool, ...]
 ) -> Cost:

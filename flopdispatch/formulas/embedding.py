@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 
 from flopdispatch.cost import Cost
+from flopdispatch.formulas.bytes_moved import named
 from flopdispatch.formulas.folds import combined
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.reduction import p_norm
@@ -24,9 +25,9 @@ BAG_MEAN, BAG_MAX = 1, 2  # at::native::EmbeddingBagMode; 0 is the sum
 Results = tuple[TensorSpec, ...]
 
 
-def row_bytes(indices: TensorSpec, result: TensorSpec) -> tuple[int, int]:
-    """The indices and the rows that they name are read."""
-    return size(indices, result), size(result)
+def row_bytes(weight: TensorSpec, indices: TensorSpec, result: TensorSpec) -> tuple[int, int]:
+    """The indices and the rows that they name are read, none of these twice."""
+    return size(indices) + named(weight, result.numel), size(result)
 
 
 rules.zero(aten.embedding.default, nbytes=row_bytes)
@@ -50,7 +51,7 @@ def embedding_dense_backward(
 
 def renorm_bytes(self: TensorSpec, indices: TensorSpec) -> tuple[int, int]:
     """The rows that the indices name are read and written."""
-    rows = indices.numel * self.shape[1] * self.dtype.itemsize
+    rows = named(self, indices.numel * self.shape[1])
     return rows + size(indices), rows
 
 
@@ -80,7 +81,7 @@ def bag_bytes(
     result: Results,
 ) -> tuple[int, int]:
     """The indices and the rows that they name are read."""
-    rows = indices.numel * weight.shape[1] * weight.dtype.itemsize
+    rows = named(weight, indices.numel * weight.shape[1])
     return rows + size(indices, offsets, per_sample_weights), size(result)
 
 
@@ -170,7 +171,7 @@ def sample_weight_bytes(
     result: TensorSpec,
 ) -> tuple[int, int]:
     """The gradients, the bags of the indices and, of the table, the rows that these name."""
-    rows = indices.numel * weight.shape[1] * weight.dtype.itemsize
+    rows = named(weight, indices.numel * weight.shape[1])
     return rows + size(grad, indices, offset2bag), size(result)
 
 

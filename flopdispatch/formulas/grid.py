@@ -13,9 +13,11 @@ from math import prod
 import torch
 
 from flopdispatch.cost import Cost
+from flopdispatch.formulas.bytes_moved import Mask, gradients
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 aten = torch.ops.aten
 rules = Registry("grid_sample")
@@ -101,7 +103,23 @@ def grid_sampler(
     return location * locations(grid)
 
 
-@rules.formula(aten.grid_sampler_2d_backward.default, aten.grid_sampler_3d_backward.default)
+def gradient_bytes(
+    grad_output: TensorSpec,
+    input: TensorSpec,
+    grid: TensorSpec,
+    output_mask: Mask,
+    result: tuple[TensorSpec | None, ...],
+) -> tuple[int, int]:
+    """Only the grid's gradient needs the image."""
+    read = size(grad_output, grid, input if output_mask[1] else None)
+    return read, gradients(result, output_mask)
+
+
+@rules.formula(
+    aten.grid_sampler_2d_backward.default,
+    aten.grid_sampler_3d_backward.default,
+    nbytes=gradient_bytes,
+)
 def grid_sampler_backward(
     input: TensorSpec,
     grid: TensorSpec,

@@ -11,11 +11,13 @@ import torch
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.activation import gelu
+from flopdispatch.formulas.bytes_moved import Mask, factor_gradients
 from flopdispatch.formulas.folds import folds
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.pointwise import COMPARISON
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 aten = torch.ops.aten
 rules = Registry("matmul")
@@ -96,7 +98,42 @@ def grouped_mm(
 # Products added to something
 
 
-@rules.formula(*overloads("addmm.default", "addmm.dtype"))
+def sum_bytes(
+    self: TensorSpec, beta: Number, factors: tuple[TensorSpec, ...], result: TensorSpec
+) -> tuple[int, int]:
+    """beta = 0 skips what the product is added to; it may be memory that nothing was written to."""
+    return size(factors, self if beta != 0 else None), size(result)
+
+
+def addmm_bytes(
+    self: TensorSpec, mat1: TensorSpec, mat2: TensorSpec, beta: Number, result: TensorSpec
+) -> tuple[int, int]:
+    """As `sum_bytes`."""
+    return sum_bytes(self, beta, (mat1, mat2), result)
+
+
+def addbmm_bytes(
+    self: TensorSpec, batch1: TensorSpec, batch2: TensorSpec, beta: Number, result: TensorSpec
+) -> tuple[int, int]:
+    """As `sum_bytes`."""
+    return sum_bytes(self, beta, (batch1, batch2), result)
+
+
+def addmv_bytes(
+    self: TensorSpec, mat: TensorSpec, vec: TensorSpec, beta: Number, result: TensorSpec
+) -> tuple[int, int]:
+    """As `sum_bytes`."""
+    return sum_bytes(self, beta, (mat, vec), result)
+
+
+def addr_bytes(
+    self: TensorSpec, vec1: TensorSpec, vec2: TensorSpec, beta: Number, result: TensorSpec
+) -> tuple[int, int]:
+    """As `sum_bytes`."""
+    return sum_bytes(self, beta, (vec1, vec2), result)
+
+
+@rules.formula(*overloads("addmm.default", "addmm.dtype"), nbytes=addmm_bytes)
 def addmm(
     mat1: TensorSpec, mat2: TensorSpec, beta: Number, alpha: Number, result: TensorSpec
 ) -> Cost:
@@ -109,7 +146,7 @@ def addmm(
     return mm(mat1, mat2) + scaled_sum(result.numel, beta, alpha)
 
 
-@rules.formula(*overloads("baddbmm.default", "baddbmm.dtype"))
+@rules.formula(*overloads("baddbmm.default", "baddbmm.dtype"), nbytes=addbmm_bytes)
 def baddbmm(
     batch1: TensorSpec, batch2: TensorSpec, beta: Number, alpha: Number, result: TensorSpec
 ) -> Cost:
@@ -121,7 +158,7 @@ def baddbmm(
     return bmm(batch1, batch2) + scaled_sum(result.numel, beta, alpha)
 
 
-@rules.formula(aten.addbmm.default)
+@rules.formula(aten.addbmm.default, nbytes=addbmm_bytes)
 def addbmm(
     batch1: TensorSpec, batch2: TensorSpec, beta: Number, alpha: Number, result: TensorSpec
 ) -> Cost:
@@ -133,7 +170,7 @@ def addbmm(
     return bmm(batch1, batch2) + scaled_sum(result.numel, beta, alpha)
 
 
-@rules.formula(aten.addmv.default)
+@rules.formula(aten.addmv.default, nbytes=addmv_bytes)
 def addmv(mat: TensorSpec, beta: Number, alpha: Number, result: TensorSpec) -> Cost:
     """beta·self + alpha·(mat @ vec).
 
@@ -143,7 +180,7 @@ def addmv(mat: TensorSpec, beta: Number, alpha: Number, result: TensorSpec) -> C
     return mv(mat) + scaled_sum(result.numel, beta, alpha)
 
 
-@rules.formula(aten.addr.default)
+@rules.formula(aten.addr.default, nbytes=addr_bytes)
 def addr(beta: Number, alpha: Number, result: TensorSpec) -> Cost:
     """beta·self + alpha·(the outer product of vec1 and vec2).
 
@@ -167,7 +204,7 @@ def scaled_sum(outputs: int, beta: Number, alpha: Number) -> Cost:
 # Products with an activation in the same kernel
 
 
-@rules.formula(*overloads("_addmm_activation.default"))
+@rules.formula(*overloads("_addmm_activation.default"), nbytes=addmm_bytes)
 def addmm_activation(
     mat1: TensorSpec,
     mat2: TensorSpec,
@@ -213,7 +250,21 @@ def whole_linear(weight: TensorSpec, bias: TensorSpec | None, result: TensorSpec
     return Cost(macs=result.numel * k, adds=0 if bias is None else result.numel)
 
 
-@rules.formula(*overloads("linear_backward.default", "mkldnn_linear_backward.default"))
+def linear_gradient_bytes(
+    self: TensorSpec,
+    grad_output: TensorSpec,
+    weight: TensorSpec,
+    output_mask: Mask,
+    result: tuple[TensorSpec | None, ...],
+) -> tuple[int, int]:
+    """Only what the gradients asked for need is read."""
+    return factor_gradients(grad_output, self, weight, output_mask, result)
+
+
+@rules.formula(
+    *overloads("linear_backward.default", "mkldnn_linear_backward.default"),
+    nbytes=linear_gradient_bytes,
+)
 def linear_backward(
     grad_output: TensorSpec, weight: TensorSpec, output_mask: tuple[bool, ...]
 ) -> Cost:
@@ -229,7 +280,18 @@ def linear_backward(
     return sum((part for part, asked in zip(parts, output_mask) if asked), Cost())
 
 
-@rules.formula(*overloads("matmul_backward.default"))
+def matmul_gradient_bytes(
+    grad: TensorSpec,
+    self: TensorSpec,
+    other: TensorSpec,
+    mask: Mask,
+    result: tuple[TensorSpec | None, ...],
+) -> tuple[int, int]:
+    """Only what the gradients asked for need is read."""
+    return factor_gradients(grad, self, other, mask, result)
+
+
+@rules.formula(*overloads("matmul_backward.default"), nbytes=matmul_gradient_bytes)
 def matmul_backward(grad: TensorSpec, self: TensorSpec, mask: tuple[bool, ...]) -> Cost:
     """Gradients of a matmul's factors, as `mask` asks for.
 

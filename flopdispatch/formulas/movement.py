@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from flopdispatch.formulas.bytes_moved import nothing, takes, writes
+from flopdispatch.formulas.bytes_moved import named, nothing, takes, writes
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
@@ -33,7 +33,9 @@ rules.zero(*overloads(*VIEWS.split()))
 
 # Changes of metadata in place, views without an alias in their schema, and questions.
 METADATA = """
-    _unsafe_view.default lift.default detach_.default t_.default transpose_.default
+    _unsafe_view.default unsafe_split.Tensor unsafe_split_with_sizes.default
+    _sparse_coo_tensor_with_dims_and_tensors.default
+    lift.default detach_.default t_.default transpose_.default
     squeeze_.default squeeze_.dim squeeze_.dims unsqueeze_.default as_strided_.default
     resize_.default resize_as_.default _resize_output_.default resize.default resize_as.default
     set_.default set_.source_Storage set_.source_Storage_storage_offset set_.source_Tensor
@@ -117,13 +119,13 @@ COPIES = """
     replication_pad2d.default replication_pad3d.default repeat.default
     repeat_interleave.Tensor roll.default rot90.default flip.default tril.default triu.default
     diag_embed.default channel_shuffle.default native_channel_shuffle.default
-    pixel_shuffle.default pixel_unshuffle.default unsafe_split.Tensor
-    unsafe_split_with_sizes.default nonzero.default nonzero_static.default
+    pixel_shuffle.default pixel_unshuffle.default unsafe_split.Tensor_out
+    unsafe_split_with_sizes.out _unsafe_view.out nonzero.default nonzero_static.default
     masked_select.default lu_unpack.default _local_scalar_dense.default
     _assert_async.default _assert_async.msg _functional_assert_async.msg
     _foreach_clone.default to_mkldnn.default _to_dense.default _to_sparse.default
     _to_sparse.sparse_dim _to_sparse_csr.default _to_sparse_csc.default _to_sparse_bsr.default
-    _to_sparse_bsc.default sparse_coo_tensor.size _sparse_coo_tensor_with_dims_and_tensors.default
+    _to_sparse_bsc.default sparse_coo_tensor.size
     _convert_indices_from_coo_to_csr.default _convert_indices_from_csr_to_coo.default
     sparse_mask.default _sparse_mask_projection.default to_padded_tensor.default
     _nested_tensor_from_tensor_list.default _nested_tensor_from_mask.default
@@ -160,24 +162,29 @@ def window_bytes(self: TensorSpec, result: TensorSpec) -> tuple[int, int]:
 rules.zero(*overloads("unfold_copy.default"), nbytes=window_bytes)
 
 
-# Gathering: the indices and the elements that they name are read.
+# Gathering: the indices and the elements that they name are read, none of these twice.
 
 
-def index_bytes(index: TensorSpec, result: TensorSpec) -> tuple[int, int]:
+def index_bytes(self: TensorSpec, index: TensorSpec, result: TensorSpec) -> tuple[int, int]:
     """The index and the elements that it names."""
-    return size(index, result), size(result)
+    return size(index) + named(self, result.numel), size(result)
 
 
-def indices_bytes(indices: tuple[TensorSpec | None, ...], result: TensorSpec) -> tuple[int, int]:
+def indices_bytes(
+    self: TensorSpec, indices: tuple[TensorSpec | None, ...], result: TensorSpec
+) -> tuple[int, int]:
     """The indices and the elements that they name."""
-    return size(indices, result), size(result)
+    return size(indices) + named(self, result.numel), size(result)
 
 
 def masked_index_bytes(
-    mask: TensorSpec, indices: tuple[TensorSpec | None, ...], result: TensorSpec
+    self: TensorSpec,
+    mask: TensorSpec,
+    indices: tuple[TensorSpec | None, ...],
+    result: TensorSpec,
 ) -> tuple[int, int]:
     """The mask, the indices and the elements that they name."""
-    return size(mask, indices, result), size(result)
+    return size(mask, indices) + named(self, result.numel), size(result)
 
 
 rules.zero(aten.gather.default, aten.index_select.default, aten.take.default, nbytes=index_bytes)

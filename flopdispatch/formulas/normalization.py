@@ -13,17 +13,18 @@ import math
 import torch
 
 from flopdispatch.cost import Cost
+from flopdispatch.formulas.bytes_moved import Mask, gradients
 from flopdispatch.formulas.folds import folds
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.reduction import p_norm
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 aten = torch.ops.aten
 rules = Registry("normalization")
 
 Tensor = TensorSpec | None
-Mask = tuple[bool, ...]
 
 
 def statistics(m: int, d: int) -> Cost:
@@ -81,7 +82,23 @@ def layer_norm_rows(m: int, d: int, weighted: bool, biased: bool) -> Cost:
     )
 
 
-@rules.formula(aten.native_layer_norm_backward.default)
+def normalized_gradient_bytes(
+    grad_out: TensorSpec,
+    input: TensorSpec,
+    mean: TensorSpec,
+    rstd: TensorSpec,
+    weight: Tensor,
+    output_mask: Mask,
+    result: tuple[Tensor, ...],
+) -> tuple[int, int]:
+    """Only what the gradients asked for need is read: the bias's needs `grad_out` alone."""
+    by_input, by_weight, *_ = output_mask
+    normalized = (input, mean, rstd) if by_input or by_weight else ()
+    read = size(grad_out, normalized, weight if by_input else None)
+    return read, gradients(result, output_mask)
+
+
+@rules.formula(aten.native_layer_norm_backward.default, nbytes=normalized_gradient_bytes)
 def layer_norm_backward(
     input: TensorSpec, normalized_shape: tuple[int, ...], weight: Tensor, output_mask: Mask
 ) -> Cost:
@@ -130,7 +147,7 @@ def group_norm(
     return statistics(m, d) + normalize_channels(N * C, HxW, weight, bias)
 
 
-@rules.formula(aten.native_group_norm_backward.default)
+@rules.formula(aten.native_group_norm_backward.default, nbytes=normalized_gradient_bytes)
 def group_norm_backward(
     weight: Tensor,
     N: int,  # noqa: N803  the schema's names
@@ -183,7 +200,22 @@ def rms_norm(input: TensorSpec, normalized_shape: tuple[int, ...], weight: Tenso
     )
 
 
-@rules.formula(*overloads("_fused_rms_norm_backward.default"))
+def rms_gradient_bytes(
+    grad_out: TensorSpec,
+    input: TensorSpec,
+    rstd: TensorSpec,
+    weight: Tensor,
+    output_mask: Mask,
+    result: tuple[Tensor, ...],
+) -> tuple[int, int]:
+    """Only what the gradients asked for need is read."""
+    by_input, _ = output_mask
+    normalized = (input, rstd) if any(output_mask) else ()
+    read = size(grad_out, normalized, weight if by_input else None)
+    return read, gradients(result, output_mask)
+
+
+@rules.formula(*overloads("_fused_rms_norm_backward.default"), nbytes=rms_gradient_bytes)
 def rms_norm_backward(
     input: TensorSpec, normalized_shape: tuple[int, ...], weight: Tensor, output_mask: Mask
 ) -> Cost:

@@ -11,6 +11,7 @@ import math
 import torch
 
 from flopdispatch.cost import Cost
+from flopdispatch.formulas.bytes_moved import named
 from flopdispatch.formulas.folds import combined
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.registry import Registry
@@ -40,26 +41,25 @@ COMBINE = {
 # By an index per element
 
 
-def element_bytes(self: TensorSpec, index: TensorSpec) -> tuple[int, int]:
+def element_bytes(self: TensorSpec, index: TensorSpec, src: TensorSpec) -> tuple[int, int]:
     """In place: indices, sources and targets are read, targets written."""
-    hit = index.numel * self.dtype.itemsize
-    return size(index) + 2 * hit, hit
+    hit = named(self, index.numel)
+    return size(index) + named(src, index.numel) + hit, hit
 
 
-def overwritten_bytes(self: TensorSpec, index: TensorSpec) -> tuple[int, int]:
+def overwritten_bytes(self: TensorSpec, index: TensorSpec, src: TensorSpec) -> tuple[int, int]:
     """In place: indices and sources are read, targets written."""
-    hit = index.numel * self.dtype.itemsize
-    return size(index) + hit, hit
+    return size(index) + named(src, index.numel), named(self, index.numel)
 
 
 def value_bytes(self: TensorSpec, index: TensorSpec) -> tuple[int, int]:
     """In place: indices are read, targets written; the source is one number."""
-    return size(index), index.numel * self.dtype.itemsize
+    return size(index), named(self, index.numel)
 
 
 def combined_value_bytes(self: TensorSpec, index: TensorSpec) -> tuple[int, int]:
     """In place: indices and targets are read, targets written; the source is one number."""
-    hit = index.numel * self.dtype.itemsize
+    hit = named(self, index.numel)
     return size(index) + hit, hit
 
 
@@ -108,19 +108,19 @@ def scatter_reduce(index: TensorSpec, reduce: str, result: TensorSpec) -> Cost:
 
 def slice_bytes(self: TensorSpec, index: TensorSpec, source: TensorSpec) -> tuple[int, int]:
     """In place: indices, sources and targets are read, targets written."""
-    hit = source.numel * self.dtype.itemsize
+    hit = named(self, source.numel)
     return size(index, source) + hit, hit
 
 
 def copied_slice_bytes(self: TensorSpec, index: TensorSpec, source: TensorSpec) -> tuple[int, int]:
     """In place: indices and sources are read, targets written."""
-    return size(index, source), source.numel * self.dtype.itemsize
+    return size(index, source), named(self, source.numel)
 
 
 def filled_slice_bytes(self: TensorSpec, dim: int, index: TensorSpec) -> tuple[int, int]:
     """In place: indices are read, the slices that they name written."""
     one = math.prod(self.shape[:dim] + self.shape[dim:][1:])
-    return size(index), index.numel * one * self.dtype.itemsize
+    return size(index), named(self, index.numel * one)
 
 
 rules.zero(aten.index_copy.default, aten.index_fill.int_Scalar, aten.index_fill.int_Tensor)
@@ -201,7 +201,7 @@ def put_bytes(
     self: TensorSpec, indices: Indices, values: TensorSpec, accumulate: bool
 ) -> tuple[int, int]:
     """In place: indices and values are read, targets written; read too, to accumulate."""
-    hit = indexed(self, indices, values) * self.dtype.itemsize
+    hit = named(self, indexed(self, indices, values))
     return size(indices, values) + (hit if accumulate else 0), hit
 
 
@@ -242,7 +242,7 @@ def flat_bytes(
     self: TensorSpec, index: TensorSpec, source: TensorSpec, accumulate: bool
 ) -> tuple[int, int]:
     """In place: indices and sources are read, targets written; read too, to accumulate."""
-    hit = source.numel * self.dtype.itemsize
+    hit = named(self, source.numel)
     return size(index, source) + (hit if accumulate else 0), hit
 
 

@@ -144,9 +144,14 @@ def sparse_csr_prod(self: TensorSpec, result: TensorSpec) -> Cost:
 # What only moves entries, or reserves memory for them.
 MOVED = """
     _sparse_sum_backward.default _spdiags.default copy_sparse_to_sparse.default
-    sparse_compressed_tensor.comp_plain_value_size sparse_compressed_tensor.comp_plain_value
     sparse_coo_tensor.size_out _sparse_coo_tensor_with_dims.out
     _sparse_coo_tensor_with_dims_and_tensors.out
 """
 rules.zero(*overloads(*MOVED.split()))
-rules.zero(*overloads("sparse_resize_and_clear.default"), nbytes=nothing)
+
+# Memory that is emptied, or given as indices and values and kept as it is.
+KEPT = """
+    sparse_resize_and_clear.default
+    sparse_compressed_tensor.comp_plain_value_size sparse_compressed_tensor.comp_plain_value
+"""
+rules.zero(*overloads(*KEPT.split()), nbytes=nothing)

@@ -94,6 +94,8 @@ def test_each_rule_has_a_row() -> None:
 # (why, in words; operator; arguments; bytes read; bytes written)
 BYTES: list[tuple[str, Any, tuple[Any, ...], int, int]] = [
     ("3 indices, 3 rows", aten.embedding.default, (TABLE, IDS), 24 + 48, 48),
+    ("12 indices, the 7 rows that there are", aten.embedding.default, (TABLE, IDS.repeat(4)),
+     96 + 7 * 16, 12 * 16),
     ("3 indices, 3 rows", aten.embedding_renorm_.default, (TABLE.clone(), IDS, 0.1, 2.0),
      24 + 48, 48),
     ("3 indices, the whole table", aten.embedding_renorm.default, (TABLE, IDS, 0.1, 2.0),
