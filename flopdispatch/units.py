@@ -35,17 +35,20 @@ def si(number: Any, unit: str = "", digits: int = 4) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time in seconds, or the smaller unit that fits it, with four digits.
+    """Write a time in seconds, or in the smaller unit that fits it, with four digits.
 
     Example:
 
-        >>> duration(0.0123456), duration(2e-10), duration(90.0)
-        ('12.35 ms', '0.2000 ns', '90.00 s')
+        >>> duration(0.0123456), duration(0.99999), duration(2e-10), duration(0.0)
+        ('12.35 ms', '1.000 s', '0.2 ns', '0')
     """
-    units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
-    unit, size = next((known for known in units if seconds >= known[1]), units[-1])
-    digits = max(4 - len(str(int(seconds / size))), 0) if seconds >= size else 4
-    return f"{seconds / size:.{digits}f} {unit}" if seconds else "0"
+    if not seconds:
+        return "0"
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
+        rounded = float(f"{seconds / size:.4g}")  # compare what will be printed
+        if rounded >= 1:
+            return f"{rounded:.{max(4 - len(str(int(rounded))), 0)}f} {unit}"
+    return f"{seconds / 1e-9:.4g} ns"
 
 
 def exact(number: Any) -> str:

@@ -12,6 +12,7 @@ examples:
   flopdispatch count hf:path/to/config.json --seq 4096 --sort flops
   flopdispatch count net.py:Net --kwargs '{"width": 64}' --input 1x3x32x32
   flopdispatch count torchvision:resnet50 --train --optimizer adamw --out profile.json
+  flopdispatch count hf:path/to/config.json --seq 4096 --dtype bfloat16 --hardware H100-SXM
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from typing import Any
 from flopdispatch.cli import terminal
 from flopdispatch.conventions import CONVENTIONS
 from flopdispatch.errors import ArgumentError
+from flopdispatch.hardware import Hardware, hardware
 from flopdispatch.profile import Profile
-from flopdispatch.report import REPORTERS, by_suffix, check_options, render
+from flopdispatch.report import HARDWARE, REPORTERS, by_suffix, check_options, render
 from flopdispatch.report.records import RECORDS
 from flopdispatch.report.rows import SORTS
 from flopdispatch.report.stacks import METRICS
@@ -40,6 +41,34 @@ def add_output(parser: ArgumentParser) -> None:
     group.add_argument(
         "--metric", choices=list(METRICS), help="what the widths of a flame graph are (flops)"
     )
+    add_hardware(group)
+    group.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="draw the roofline of --hardware there too (.svg, .png or .pdf)",
+    )
+
+
+def add_hardware(group: Any) -> None:
+    """`--hardware` and `--tf32`, for a group of arguments."""
+    group.add_argument(
+        "--hardware",
+        metavar="NAME",
+        help="tell the least time on this machine, and what bounds it, such as H100-SXM or "
+        "'NVIDIA L4'",
+    )
+    group.add_argument("--tf32", action="store_true", help="products of float32 run there in TF32")
+
+
+def hardware_of(arguments: Namespace) -> Hardware | None:
+    """The machine asked for, if any.
+
+    Raises: ArgumentError for an unknown one, or an option that needs one.
+    """
+    for option in ("tf32", "plot"):
+        if getattr(arguments, option, None) and arguments.hardware is None:
+            raise ArgumentError(f"--{option} goes with --hardware NAME, which is missing")
+    return None if arguments.hardware is None else hardware(arguments.hardware)
 
 
 def add_convention(parser: Any) -> None:
@@ -59,13 +88,25 @@ def profile_writer(arguments: Namespace) -> Callable[[Profile], None]:
     out = None if arguments.out == "-" else arguments.out
     name = arguments.format or (by_suffix(out) if out else "table")
     given = {option: getattr(arguments, option) for option in OPTIONS}
-    options = {option: value for option, value in given.items() if value is not None}
-    check_options(name, options)
-    if out and not Path(out).parent.is_dir():
-        raise ArgumentError(f"can't write {out}: there is no folder {Path(out).parent}")
+    options: dict[str, Any] = {
+        option: value for option, value in given.items() if value is not None
+    }
+    machine = hardware_of(arguments)
+    check_options(name, options if machine is None else {**options, HARDWARE: machine})
+    for file in filter(None, (out, arguments.plot)):
+        if not Path(file).parent.is_dir():
+            raise ArgumentError(f"can't write {file}: there is no folder {Path(file).parent}")
     if "width" in REPORTERS[name].options and not out:
         options["width"] = width()
-    return lambda profile: terminal.write(render(profile, name, **options), out)
+
+    def write(profile: Profile) -> None:
+        if machine is not None:
+            options[HARDWARE] = profile.roofline(machine, tf32=arguments.tf32)
+        if arguments.plot:
+            options[HARDWARE].plot(arguments.plot)
+        terminal.write(render(profile, name, **options), out)
+
+    return write
 
 
 def read_profile(path: str) -> Profile:

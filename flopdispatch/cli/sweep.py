@@ -8,6 +8,7 @@ examples:
   flopdispatch sweep hf:path/to/config.json --batch 1,8 --seq 128,1024,8192
   flopdispatch sweep timm:convnext_tiny --size 224,288,384 --format csv --out sizes.csv
   flopdispatch sweep net.py:Net --input 1x3x32x32 --batch 1,16,256
+  flopdispatch sweep torchvision:resnet50 --dtype float16 --batch 1,8,64 --hardware T4
 """
 
 from __future__ import annotations
@@ -27,17 +28,22 @@ from tabulate import tabulate
 
 from flopdispatch.cli import terminal
 from flopdispatch.cli.measuring import Ready, add_target, add_target_options, ready
+from flopdispatch.cli.output import add_hardware, hardware_of
 from flopdispatch.cli.targets.inputs import described
 from flopdispatch.errors import ArgumentError
+from flopdispatch.hardware import Hardware
 from flopdispatch.profile import Profile
+from flopdispatch.report.roofline import machine
+from flopdispatch.roofline import Roofline
 from flopdispatch.rules import name_of
-from flopdispatch.units import si, some
+from flopdispatch.units import duration, si, some
 
 SIZES = ("batch", "seq", "size")
 FIGURES = ("params", "macs", "flops", "bytes", "flops_per_byte")
+BOUNDED = ("seconds", "bound")  # beside these, where a machine is named
 TITLES = {
     "params": "Params", "macs": "MACs", "flops": "FLOPs", "bytes": "Bytes",
-    "flops_per_byte": "FLOPs/byte",
+    "flops_per_byte": "FLOPs/byte", "seconds": "Time", "bound": "Bound by",
 }  # fmt: skip
 FORMAT = "flopdispatch-sweep/1"
 
@@ -48,6 +54,7 @@ class Row(NamedTuple):
     sizes: dict[str, Any]
     inputs: str
     found: Profile | Exception
+    roofline: Roofline | None = None
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -57,7 +64,10 @@ class Row(NamedTuple):
         total = self.found.total
         ratio = total.flops / total.nbytes if total.nbytes else None
         values = (self.found.params, total.macs, total.flops, total.nbytes, ratio)
-        return dict(zip(FIGURES, values))
+        figures = dict(zip(FIGURES, values))
+        if self.roofline is None:
+            return figures
+        return figures | {name: getattr(self.roofline.total, name) for name in BOUNDED}
 
     @property
     def error(self) -> str:
@@ -75,13 +85,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--format", choices=list(FORMATS), help="(default: what --out ends with, or table)"
     )
     group.add_argument("--out", metavar="FILE", help="where to write it (default: to the terminal)")
+    add_hardware(group)
 
 
 def run(arguments: Namespace) -> int:
     swept = _swept(arguments)
     write = FORMATS[_format(arguments)].write
+    on = hardware_of(arguments)
     made = ready(arguments.target, arguments)
-    rows = [_row(made, sizes) for sizes in _progress(swept)]
+    rows = [_row(made, sizes, on) for sizes in _progress(swept)]
     terminal.write(write(rows, arguments.target), arguments.out)
     for row in rows:
         if isinstance(row.found, Exception):
@@ -109,10 +121,12 @@ def _values(name: str, text: str) -> list[Any]:
     return [int(part) for part in parts]
 
 
-def _row(made: Ready, sizes: dict[str, Any]) -> Row:
+def _row(made: Ready, sizes: dict[str, Any], on: Hardware | None) -> Row:
     call = made.call(*[sizes.get(name) for name in SIZES])
     try:
-        return Row(sizes, described(call), made.count(call))
+        found = made.count(call)
+        roofline = None if on is None else found.roofline(on, tf32=made.arguments.tf32)
+        return Row(sizes, described(call), found, roofline)
     except ArgumentError:  # of the options, which are the same for all sizes
         raise
     except Exception as error:
@@ -137,25 +151,34 @@ def _markdown(rows: list[Row], target: str) -> str:
 
 def _tabulated(rows: list[Row], target: str, form: str) -> str:
     """The sizes and the figures in short, and what holds for all of them below."""
-    names = list(rows[0].sizes)
+    names, columns = list(rows[0].sizes), _columns(rows)
     lines = []
     for row in rows:
-        short = {
-            name: "" if value is None else si(value, "B" if name == "bytes" else "")
-            for name, value in row.figures.items()
-        }
-        figures = [short.get(name, "") for name in FIGURES]
-        lines.append(
-            [*map(str, row.sizes.values()), *(figures if short else ["failed", *[""] * 4])]
-        )
+        figures = [_short(name, row.figures.get(name)) for name in columns]
+        told = figures if row.figures else ["failed", *[""] * (len(columns) - 1)]
+        lines.append([*map(str, row.sizes.values()), *told])
     text = tabulate(
         lines,
-        headers=[*map(str.capitalize, names), *TITLES.values()],
+        headers=[*map(str.capitalize, names), *(TITLES[name] for name in columns)],
         tablefmt=form,
         disable_numparse=True,
-        colalign=["right"] * (len(names) + len(FIGURES)),
+        colalign=["right"] * (len(names) + len(columns)),
     )
     return "\n".join([text, "", *_footer(rows, target)])
+
+
+def _columns(rows: list[Row]) -> tuple[str, ...]:
+    """The names of the figures that rows have."""
+    return FIGURES if all(row.roofline is None for row in rows) else (*FIGURES, *BOUNDED)
+
+
+def _short(name: str, value: Any) -> str:
+    """A figure as the table has it."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if name == "seconds":
+        return duration(value)
+    return si(value, "B" if name == "bytes" else "")
 
 
 def _footer(rows: list[Row], target: str) -> list[str]:
@@ -167,6 +190,9 @@ def _footer(rows: list[Row], target: str) -> list[str]:
         lines.append(f"Convention: {one.convention}{described}")
         missing = {name_of(op): None for profile in profiles for op in profile.uncounted}
         lines.append(f"Uncounted: {some(list(missing)) or 'none'}")
+    bounded = [row.roofline for row in rows if row.roofline is not None]
+    if bounded:
+        lines.append(machine(bounded[0]))
     for row in rows:
         if row.error:
             at = ", ".join(f"{name} {value}" for name, value in row.sizes.items())
@@ -190,7 +216,7 @@ def _json(rows: list[Row], target: str) -> str:
 
 def _csv(rows: list[Row], target: str) -> str:
     text = io.StringIO()
-    names = [*rows[0].sizes, "inputs", *FIGURES, "error"]
+    names = [*rows[0].sizes, "inputs", *_columns(rows), "error"]
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(_records(rows))

@@ -35,6 +35,8 @@ def table(roofline: Roofline, title: str, name: str, by: str, places: dict[str, 
     """A section with the bounds of each group of calls; `places` are their numbers in the plot."""
     rows = []
     for key, bound in groups(roofline, by).items():
+        if not bound.seconds:
+            continue
         label = f"{key} ({places[key]})" if key in places else key
         rows.append([head(label), *cells(bound, roofline)])
     return section(title, (name, *HEADS), rows)
@@ -69,7 +71,7 @@ def plot(roofline: Roofline, shown: list[Point]) -> Markup:
     for power in range(left, right + 1):
         across = x(10.0**power)
         parts.append(_line((across, y(10.0**low)), (across, y(10.0**high)), 0.15))
-        parts.append(_text(across, HEIGHT - BOTTOM + 18, si(10.0**power), "middle"))
+        parts.append(_text(across, HEIGHT - BOTTOM + 18, si(10.0**power, digits=1), "middle"))
     for power in range(low, high + 1):
         up = y(10.0**power)
         parts.append(_line((x(10.0**left), up), (x(10.0**right), up), 0.15))
@@ -82,7 +84,7 @@ def plot(roofline: Roofline, shown: list[Point]) -> Markup:
         start = max(10.0**left, 10.0**low / bandwidth)
         parts.append(_line((x(start), y(start * bandwidth)), (x(ridge), y(peak)), 0.8))
         parts.append(_line((x(ridge), y(peak)), (x(10.0**right), y(peak)), 0.8))
-        parts.append(_text(x(10.0**right), y(peak) - 5, f"{name} {si(peak)}", "end"))
+        parts.append(_text(x(10.0**right), y(peak) + 14, f"{name} {si(peak)}", "end"))
     for i, point in enumerate(shown):
         parts.append(_point(point, x(point.intensity), y(point.rate)))
         if i < NUMBERED:

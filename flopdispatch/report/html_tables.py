@@ -27,7 +27,7 @@ def number(value: float, text: str) -> Markup:
 
 def section(title: str, heads: Sequence[str], rows: Sequence[Sequence[Markup]]) -> Markup:
     """A section with a table that can be sorted, or with a word in place of an empty one."""
-    name = title.lower()
+    name = title.lower().replace(" ", "-")
     heading = element("h2", title, id=name)
     if not rows:
         return element("section", heading, element("p", "None.", class_="none"))

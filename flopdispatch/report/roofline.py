@@ -91,24 +91,29 @@ def _line(label: str, row: DisplayRow, bound: Bound, roofline: Roofline) -> list
     ]
 
 
-def notes(roofline: Roofline) -> list[str]:
-    """What a reader of the times has to know: the machine, the bounds of the whole, what counts."""
-    total, ridges = roofline.total, roofline.ridges
+def machine(roofline: Roofline) -> str:
+    """The machine, and the rates that work is held against."""
+    ridges = roofline.ridges
     rates = [
         f"{name} {si(rate, 'OP/s' if name == 'int8' else 'FLOP/s')} (ridge {si(ridges[name])})"
         for name, rate in roofline.rates.items()
         if name != MEMORY
     ]
-    told = [
-        f"Machine: {roofline.hardware.name}: "
-        + ", ".join([*rates, f"memory {si(roofline.rates[MEMORY], 'B/s')}"]),
+    bandwidth = f"memory {si(roofline.rates[MEMORY], 'B/s')}"
+    return f"Machine: {roofline.hardware.name}: {', '.join([*rates, bandwidth])}"
+
+
+def notes(roofline: Roofline) -> list[str]:
+    """What a reader of the times has to know: the machine, the bounds of the whole, the phases."""
+    total = roofline.total
+    phases = (f"{name} {duration(bound.seconds)}" for name, bound in roofline.by_phase().items())
+    return [
+        machine(roofline),
         f"At least {duration(total.seconds)} if calls run one by one; "
         f"{duration(total.overlapped_seconds)} if all overlap; "
-        f"{duration(total.compute_seconds)} for the arithmetic alone "
-        f"({percent(total.compute_seconds, total.seconds) or '0.0%'})",
+        f"{duration(total.compute_seconds)} for the arithmetic alone",
+        f"Times of phases: {', '.join(phases) or 'none'}",
     ]
-    phases = (f"{name} {duration(bound.seconds)}" for name, bound in roofline.by_phase().items())
-    return [*told, f"Phases: {', '.join(phases) or 'none'}"]
 
 
 def bounds(roofline: Roofline, by: str = "modules") -> Records:
