@@ -18,6 +18,7 @@ from tests.programs import counted
 from tests.report.test_folded import Named
 from tests.report.test_table import resnet50, toy
 from tests.test_difference import net
+from tests.versions import needs_torch
 
 Golden = Callable[[str, str], None]
 NAMES = ("before.json", "net.py:Net")
@@ -50,6 +51,7 @@ def test_the_text(golden: Golden) -> None:
     golden("difference.txt", text(changed(), NAMES))
 
 
+@needs_torch(2, 15, "gradients are detached once more")
 def test_the_text_of_a_step_that_is_new(golden: Golden) -> None:
     golden("difference_training.txt", text(trained(), width=80))
 
