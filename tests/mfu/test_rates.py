@@ -171,3 +171,43 @@ def test_tf32_is_asked_for_by_name() -> None:
         ticks.now += 1.0
     assert meter.mfu == 896 / 8000
     assert meter.work == Work(896, 896, torch.float32)
+
+
+# On CUDA
+
+
+class Event:
+    """A CUDA event that remembers when it was recorded, on a stream that runs a second late."""
+
+    now = 0.0
+    waits = 0
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        self.reached = Event.now + 1.0
+
+    def synchronize(self) -> None:
+        Event.waits += 1
+
+    def elapsed_time(self, later: Event) -> float:
+        return 1000 * (later.reached - self.reached)  # milliseconds
+
+
+def test_on_cuda_time_is_between_events_and_waited_for_at_the_end_of_a_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(Event, "now", 0.0)
+    monkeypatch.setattr(Event, "waits", 0)
+    logged: list[Rates] = []
+    meter, _ = quiet(count(Net(), (2, 8)), clock=None, window=3, log=logged.append)
+    waits = []
+    for _ in range(6):
+        with meter.step():
+            Event.now += 2.0
+        waits.append(Event.waits)
+    assert waits == [0, 0, 1, 1, 1, 2]
+    assert [rates.seconds for rates in logged] == [6.0, 6.0]
