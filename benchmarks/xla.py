@@ -3,7 +3,8 @@
     python -m benchmarks.xla [--check]
 
 Writes docs/xla.md from tests/reference/xla.csv and counts on meta; with --check it says by its
-exit code whether the page is current. A row that its reasons don't explain is an error.
+exit code whether the page is current. A row that its reasons don't explain is an error, of FLOPs
+and of bytes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.xla_bytes import LETTERS, nbytes, program
 from benchmarks.xla_cases import Case, cases
 from benchmarks.xla_reasons import REASONS
 from flopdispatch import Cost, FlopCounter
@@ -47,6 +49,28 @@ LEFT_OUT_HEAD = """
 Rows of XLA's table that are left out:
 """
 
+BYTES_HEAD = """
+## Bytes
+
+XLA's "bytes accessed" before compilation, when nothing is fused, beside what we say that eager
+torch moves: {operators} operators, {rows} rows. {agree} rows agree to the byte: the operator is one
+instruction there and one kernel here. For each other row stands what our kernel moves and XLA's
+program, every instruction with its operands and its result; the letters sum to both figures. XLA
+writes and reads again what a kernel of torch keeps to itself, widens a row or a number to a whole
+tensor first, reads a reduction's first value (4 bytes) and charges a change of shape; torch gives
+back the places of maxima and sorted elements, as integers of 8 bytes, and a normalization's
+statistics, which XLA's programs don't have.
+
+{letters}
+| operator | shape | XLA bytes | our bytes | we move | XLA's program |
+|---|---|--:|--:|---|---|
+"""
+
+BYTES_LEFT_OUT = """
+Rows that are compared by their FLOPs only: {operators}. They are programs of several operators on
+both sides, cut differently, or hold indices and constants that the table doesn't tell of.
+"""
+
 # Rows of the table without a counterpart here, by how their operators begin, and why.
 LEFT_OUT = {
     ("cbrt",): "torch has no such operator",
@@ -69,6 +93,7 @@ class Row:
     case: Case
     flops: int
     transcendentals: int
+    nbytes: int
     ours: Cost
 
     @property
@@ -83,6 +108,29 @@ class Row:
         return (flops, self.ours.transcendentals) == (self.flops, self.transcendentals)
 
     @property
+    def bytes_agree(self) -> bool:
+        """Whether both move the same number of bytes."""
+        return self.ours.nbytes == self.nbytes
+
+    @property
+    def bytes_hold(self) -> bool:
+        """Whether both numbers of bytes agree, or are those of the programs that are written down.
+
+        A row without a program isn't compared.
+        """
+        op, shape = self.case.op, self.case.shape
+        known = program(op, shape)
+        if known is None or self.bytes_agree:
+            return True
+        found = nbytes(known.ours, op, shape), nbytes(known.xla, op, shape)
+        return found == (self.ours.nbytes, self.nbytes)
+
+    @property
+    def bytes_compared(self) -> bool:
+        """Whether the row is in the comparison of bytes."""
+        return self.bytes_agree or program(self.case.op, self.case.shape) is not None
+
+    @property
     def explanation(self) -> str:
         """The reasons, with what each is worth, for a cell of the page's table."""
         text = "; ".join(
@@ -92,11 +140,12 @@ class Row:
         return text.replace("|", "\\|")
 
 
-def table() -> dict[tuple[str, str], tuple[int, int]]:
-    """XLA's flops and transcendentals before compilation, by operator and shape."""
+def table() -> dict[tuple[str, str], tuple[int, ...]]:
+    """XLA's flops, transcendentals and bytes before compilation, by operator and shape."""
+    names = ("low_flops", "low_trans", "low_bytes")
     with TABLE.open(newline="", encoding="utf-8") as file:
         return {
-            (row["op"], row["shape"]): (int(float(row["low_flops"])), int(float(row["low_trans"])))
+            (row["op"], row["shape"]): tuple(int(float(row[name])) for name in names)
             for row in csv.DictReader(file)
         }
 
@@ -105,7 +154,8 @@ def rows() -> Iterator[Row]:
     """Each case, counted."""
     theirs = table()
     for case in cases():
-        yield Row(case, *theirs[case.op, case.shape], counted(case))
+        flops, transcendentals, moved = theirs[case.op, case.shape]
+        yield Row(case, flops, transcendentals, moved, counted(case))
 
 
 def counted(case: Case) -> Cost:
@@ -134,7 +184,27 @@ def page(found: list[Row]) -> str:
     ]
     reasons = [f"- **{name}**: {text}." for name, text in REASONS.items()]
     without = [f"- {', '.join(f'`{op}`' for op in ops)}: {why}." for ops, why in LEFT_OUT.items()]
-    return head + "\n".join([*lines, REASONS_HEAD, *reasons, LEFT_OUT_HEAD, *without]) + "\n"
+    text = head + "\n".join([*lines, REASONS_HEAD, *reasons, LEFT_OUT_HEAD, *without]) + "\n"
+    return text + bytes_section(found)
+
+
+def bytes_section(found: list[Row]) -> str:
+    """The page's comparison of bytes."""
+    compared = [row for row in found if row.bytes_compared]
+    head = BYTES_HEAD.format(
+        operators=len({row.case.op for row in compared}),
+        rows=len(compared),
+        agree=sum(row.bytes_agree for row in compared),
+        letters=LETTERS,
+    )
+    lines = []
+    for row in compared:
+        op, shape = row.case.op, row.case.shape
+        known = program(op, shape)
+        text = " | | |" if known is None or row.bytes_agree else f" | {known.ours} | {known.xla} |"
+        lines.append(f"| {op} | {shape} | {exact(row.nbytes)} | {exact(row.ours.nbytes)}{text}")
+    without = dict.fromkeys(f"`{row.case.op}`" for row in found if not row.bytes_compared)
+    return head + "\n".join(lines) + "\n" + BYTES_LEFT_OUT.format(operators=", ".join(without))
 
 
 def main(arguments: list[str]) -> int:
@@ -143,10 +213,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="exit 1 if the page is out of date")
     options = parser.parse_args(arguments)
     found = list(rows())
-    wrong = [row for row in found if not row.holds]
+    wrong = [row for row in found if not (row.holds and row.bytes_hold)]
     for row in wrong:
-        print(f"{row.case.op} {row.case.shape}: XLA {row.flops:,}, {row.transcendentals:,}; "
-              f"ours {row.ours}; {row.explanation}")  # fmt: skip
+        print(f"{row.case.op} {row.case.shape}: XLA {row.flops:,}, {row.transcendentals:,}, "
+              f"{row.nbytes:,} bytes; ours {row.ours}; {row.explanation}")  # fmt: skip
     if wrong:
         return 1
     if options.check:

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks import xla
 from benchmarks.xla import LEFT_OUT, PAGE, Row, page, rows, table
+from benchmarks.xla_bytes import PROGRAMS, lengths, nbytes, program
 from benchmarks.xla_cases import Case, cases, made
 from benchmarks.xla_reasons import COMPARISONS, REASONS, Term, plus, valid_taps
 from flopdispatch import Cost
@@ -55,6 +56,36 @@ def test_a_figure_that_is_off_by_one_does_not_hold(counted: list[Row]) -> None:
         assert not replace(row, transcendentals=row.transcendentals + 1).holds
 
 
+@pytest.mark.parametrize("place", range(len(NAMES)), ids=NAMES)
+def test_the_programs_move_ours_and_xlas_bytes(counted: list[Row], place: int) -> None:
+    row = counted[place]
+    known = program(row.case.op, row.case.shape)
+    if known is None:
+        return
+    assert nbytes(known.ours, row.case.op, row.case.shape) == row.ours.nbytes
+    assert nbytes(known.xla, row.case.op, row.case.shape) == row.nbytes
+    assert row.bytes_hold
+    assert row.bytes_agree or not replace(row, nbytes=row.nbytes + 1).bytes_hold
+
+
+def test_forty_operators_and_more_are_compared_by_their_bytes(counted: list[Row]) -> None:
+    compared = [row for row in counted if row.bytes_compared]
+    assert len({row.case.op for row in compared}) >= 40
+    assert sum(row.bytes_agree for row in compared) >= 40
+    rows = {name for row in counted for name in (row.case.op, f"{row.case.op} {row.case.shape}")}
+    assert set(PROGRAMS) <= rows
+
+
+def test_letters_stand_for_numbers_of_elements() -> None:
+    assert lengths("sum", "(8, 128, 256)") == {"1": 1, "N": 262144, "R": 1024, "L": 256}
+    # 14 places: windows of 2 by 2 have 7 of each, of 3 by 2 within it 6, beyond its end 7.
+    assert lengths("maxpool k2s2 valid", "(2, 16, 14, 14)")["O"] == 2 * 16 * 7 * 7
+    assert lengths("avgpool k3s2 valid", "(2, 16, 14, 14)")["O"] == 2 * 16 * 6 * 6
+    assert lengths("maxpool k3s2 SAME", "(2, 16, 14, 14)")["O"] == 2 * 16 * 7 * 7
+    assert lengths("linear+bias", "4x3->5") == {"X": 12, "W": 15, "B": 5, "Y": 20}
+    assert nbytes("compare N N N'; log-plus-one R R\"", "x", "(2, 3)") == 24 + 24 + 6 + 8 + 16
+
+
 def test_the_page_is_current(counted: list[Row]) -> None:
     assert PAGE.read_text(encoding="utf-8") == page(counted)
 
@@ -83,11 +114,11 @@ def test_an_operator_without_a_formula_is_no_row() -> None:
 def test_an_unexplained_row_is_told_and_the_page_left(
     monkeypatch: Any, tmp_path: Any, capsys: Any
 ) -> None:
-    odd = Row(Case("add", "(2,)", made, (Term("casts", lambda ours: 2),)), 5, 0, Cost(adds=2))
+    odd = Row(Case("add", "(2,)", made, (Term("casts", lambda ours: 2),)), 5, 0, 0, Cost(adds=2))
     monkeypatch.setattr(xla, "rows", lambda: [odd])
     monkeypatch.setattr(xla, "PAGE", tmp_path / "xla.md")
     assert xla.main([]) == 1
-    assert "add (2,): XLA 5, 0; ours" in capsys.readouterr().out
+    assert "add (2,): XLA 5, 0, 0 bytes; ours" in capsys.readouterr().out
     assert not (tmp_path / "xla.md").exists()
     monkeypatch.setattr(xla, "rows", lambda: [replace(odd, flops=4)])
     assert xla.main([]) == 0
