@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flopdispatch.cli import check, count, diff, explain, ops, price, sweep
+from flopdispatch.cli import check, count, diff, explain, hardware, ops, price, sweep
 
 COMMANDS: dict[str, Any] = {
     "count": count,
@@ -18,4 +18,5 @@ COMMANDS: dict[str, Any] = {
     "price": price,
     "ops": ops,
     "explain": explain,
+    "hardware": hardware,
 }

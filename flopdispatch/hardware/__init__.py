@@ -15,5 +15,6 @@ import torch  # noqa: F401  # for the example
 
 from flopdispatch.hardware.device import BANDWIDTH, DTYPES, Hardware
 from flopdispatch.hardware.lookup import devices, hardware, load
+from flopdispatch.hardware.measure import measure_peak
 
-__all__ = ["BANDWIDTH", "DTYPES", "Hardware", "devices", "hardware", "load"]
+__all__ = ["BANDWIDTH", "DTYPES", "Hardware", "devices", "hardware", "load", "measure_peak"]

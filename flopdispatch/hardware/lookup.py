@@ -53,11 +53,17 @@ class Table:
         if len(found) == 1:
             return self.devices[found.pop()]
         near = self.near(name)
-        told = f"near are {', '.join(near)}" if near else f"known are {', '.join(self.devices)}"
+        told = f"; near are {', '.join(near)}{self.other(name, near)}" if near else ""
         raise ArgumentError(
-            f"no device {name!r} is known; {told}. Name one, or give its figures: "
-            "Hardware(name, peaks={...}, bandwidth=...)"
+            f"no device {name!r} is known{told}. Name one that `flopdispatch hardware` lists, or "
+            "give its figures: Hardware(name, peaks={...}, bandwidth=...)"
         )
+
+    def other(self, name: str, near: list[str]) -> str:
+        """The words of a name that no name of the near devices has, as a part of a message."""
+        known = {word for of, device in self.names.items() if device in near for word in words(of)}
+        more = [word for word in words(name) if word not in known]
+        return f", but {' '.join(more)!r} makes it another device" if near and more else ""
 
     def near(self, name: str) -> list[str]:
         """The devices that share most of a name's words, or are written much like it."""
@@ -69,9 +75,10 @@ class Table:
         }
         best = max(shared.values(), default=0)
         close = [known for known, count in shared.items() if count == best]
-        if not close:
-            spelled = {"".join(words(known)): known for known in self.names}
-            close = [spelled[one] for one in get_close_matches("".join(words(name)), spelled, n=5)]
+        for short in (glued, gist):
+            if not close and short(name):
+                alike = get_close_matches(short(name), {short(known) for known in self.names}, n=5)
+                close = [known for one in alike for known in self.names if short(known) == one]
         return list(dict.fromkeys(self.names[known] for known in close))
 
 
@@ -88,7 +95,11 @@ def hardware(name: str | Hardware) -> Hardware:
         >>> hardware("NVIDIA GeForce RTX 4090").name
         'RTX-4090'
     """
-    return name if isinstance(name, Hardware) else known().find(name)
+    if isinstance(name, Hardware):
+        return name
+    if not isinstance(name, str):
+        raise ArgumentError(f"expected a device's name or a Hardware, got {name!r}")
+    return known().find(name)
 
 
 def devices() -> Mapping[str, Hardware]:
@@ -185,8 +196,17 @@ def words(name: str) -> list[str]:
 
 def spellings(name: str) -> set[tuple[str, ...]]:
     """What two ways to write one name share: its words in any order, or all of them glued."""
-    found = words(name)
-    return {tuple(sorted(found)), ("".join(found),)}
+    return {tuple(sorted(words(name))), (glued(name),)}
+
+
+def glued(name: str) -> str:
+    """A name's words without spaces: `rtx4090`."""
+    return "".join(words(name))
+
+
+def gist(name: str) -> str:
+    """Those of its words that tell most: `4090`."""
+    return "".join(filter(tells, words(name)))
 
 
 def tells(word: str) -> bool:

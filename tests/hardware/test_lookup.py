@@ -1,0 +1,274 @@
+"""A name leads to its device, or to an error that names the near ones; never to another device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flopdispatch import ArgumentError
+from flopdispatch.hardware import Hardware, devices, hardware, load
+
+# What torch.cuda.get_device_name() gives on real machines.
+DRIVERS = {
+    "NVIDIA H100 80GB HBM3": "H100-SXM",
+    "NVIDIA H100 PCIe": "H100-PCIe",
+    "NVIDIA H100 NVL": "H100-NVL",
+    "NVIDIA H200": "H200-SXM",
+    "NVIDIA H20": "H20",
+    "NVIDIA GH200 480GB": "GH200-96GB",
+    "NVIDIA B200": "B200",
+    "NVIDIA GB200": "GB200",
+    "NVIDIA A100-SXM4-80GB": "A100-SXM-80GB",
+    "A100-SXM4-80GB": "A100-SXM-80GB",
+    "NVIDIA A100-SXM4-40GB": "A100-40GB",
+    "A100-PCIE-40GB": "A100-40GB",
+    "NVIDIA A100 80GB PCIe": "A100-PCIe-80GB",
+    "NVIDIA A10": "A10",
+    "NVIDIA A30": "A30",
+    "NVIDIA A40": "A40",
+    "NVIDIA L4": "L4",
+    "NVIDIA L40": "L40",
+    "NVIDIA L40S": "L40S",
+    "NVIDIA RTX A6000": "RTX-A6000",
+    "NVIDIA RTX 6000 Ada Generation": "RTX-6000-Ada",
+    "NVIDIA GeForce RTX 3070": "RTX-3070",
+    "NVIDIA GeForce RTX 3090": "RTX-3090",
+    "GeForce RTX 3090": "RTX-3090",
+    "NVIDIA GeForce RTX 3090 Ti": "RTX-3090-Ti",
+    "NVIDIA GeForce RTX 4080": "RTX-4080",
+    "NVIDIA GeForce RTX 4080 SUPER": "RTX-4080-SUPER",
+    "NVIDIA GeForce RTX 4090": "RTX-4090",
+    "NVIDIA GeForce RTX 5090": "RTX-5090",
+    "Tesla V100-SXM2-16GB": "V100-SXM",
+    "Tesla V100-SXM2-32GB": "V100-SXM",
+    "Tesla V100-PCIE-16GB": "V100-PCIe",
+    "Tesla V100S-PCIE-32GB": "V100S-PCIe",
+    "Tesla T4": "T4",
+    "Quadro RTX 5000": "Quadro-RTX-5000",
+    "AMD Instinct MI210": "MI210",
+    "AMD Instinct MI250X": "MI250X-GCD",
+    "AMD Instinct MI300A": "MI300A",
+    "AMD Instinct MI300X": "MI300X",
+    "AMD Instinct MI325X": "MI325X",
+    "AMD Instinct MI350X": "MI350X",
+    "AMD Instinct MI355X": "MI355X",
+    "TPU v4": "TPU-v4",
+    "TPU v5 lite": "TPU-v5e",
+    "TPU v5p": "TPU-v5p",
+    "TPU v6 lite": "TPU-v6e",
+}
+
+# Devices whose names are near those of others; what their rates are isn't known here.
+TRAPS = {
+    "NVIDIA GeForce RTX 4090 Laptop GPU": "RTX-4090",
+    "NVIDIA GeForce RTX 4090 D": "RTX-4090",
+    "NVIDIA GeForce RTX 5090 Laptop GPU": "RTX-5090",
+    "NVIDIA GeForce RTX 3070 Ti": "RTX-3070",
+    "NVIDIA GeForce RTX 3070 with Max-Q Design": "RTX-3070",
+    "NVIDIA GeForce RTX 3080": "RTX-3090",  # of 10 or 12 GB, which have other rates
+    "NVIDIA GeForce RTX 3080 Ti": "RTX-3090-Ti",
+    "NVIDIA A100-SXM4-40GB MIG 1g.5gb": "A100-40GB",
+    "NVIDIA H100 80GB HBM3 MIG 3g.40gb": "H100-SXM",
+    "NVIDIA H100 80GB HBM2e": "H100-SXM",
+    "NVIDIA H100": "H100-PCIe",
+    "NVIDIA H100 64GB HBM2": "H100-NVL",
+    "NVIDIA H200 NVL": "H200-SXM",
+    "NVIDIA H20-3e": "H20",
+    "NVIDIA H800": "H20",
+    "NVIDIA A800-SXM4-80GB": "A100-SXM-80GB",
+    "NVIDIA GH200 144G HBM3e": "GH200-96GB",
+    "NVIDIA GB300": "GB200",
+    "NVIDIA B300 SXM6 AC": "B200",
+    "NVIDIA A10G": "A10",
+    "NVIDIA A100X": "A100-40GB",
+    "NVIDIA L40G": "L40",
+    "NVIDIA T4G": "T4",
+    "Tesla V100-SXM3-32GB": "V100-SXM",
+    "NVIDIA RTX 6000D": "RTX-6000-Ada",
+    "Quadro RTX 6000": "RTX-6000-Ada",
+    "NVIDIA RTX A5000": "RTX-A6000",
+    "AMD Instinct MI250X / MI250": "MI250X-GCD",
+    "AMD Instinct MI300X VF": "MI300X",
+    "AMD Instinct MI308X": "MI300X",
+    "TPU v5": "TPU-v5e",
+    "TPU v7x": "TPU-v4",
+}
+
+# The keys of other tools' tables; None where what they price isn't known here.
+LIGHTNING = {
+    "h200 sxm1": None,
+    "h200 nvl1": None,
+    "h100 nvl": "H100-NVL",
+    "h100 sxm": "H100-SXM",
+    "h100 pcie": "H100-PCIe",
+    "rtx 4090": "RTX-4090",
+    "rtx 4080": "RTX-4080",
+    "rtx 4080 super": "RTX-4080-SUPER",
+    "l4": "L4",
+    "l40": "L40",
+    "a100": None,  # of 40 or 80 GB, which have other bandwidths
+    "a6000": "RTX-A6000",
+    "a40": "A40",
+    "a10g": None,
+    "rtx 3090 ti": "RTX-3090-Ti",
+    "rtx 3090": "RTX-3090",
+    "rtx 3080 ti": None,
+    "rtx 3080": None,
+    "rtx 3070": "RTX-3070",
+    "t4": "T4",
+    "quadro rtx 5000": "Quadro-RTX-5000",
+    "rtx 2080 super": None,
+    "rtx 2080 ti": None,
+    "rtx 2080": None,
+    "rtx 2070 super": None,
+    "titan rtx": None,
+    "v100 sxm": "V100-SXM",
+    "v100 pcie": "V100-PCIe",
+    "v100s pcie": "V100S-PCIe",
+    "v2": None,
+    "v3": "TPU-v3",
+    "v4": "TPU-v4",
+    "v5litepod": "TPU-v5e",
+}
+COMPOSER = {
+    "h200-sxm": "H200-SXM",
+    "h100-sxm": "H100-SXM",
+    "h100-pcie": "H100-PCIe",
+    "a100": None,
+    "a10": "A10",
+    "v100-sxm": "V100-SXM",
+    "v100-pcie": "V100-PCIe",
+    "v100s-pcie": "V100S-PCIe",
+    "t4": "T4",
+    "trn1": None,  # half a chip
+}
+TORCHTITAN = {
+    "A100": None,
+    "A6000": "RTX-A6000",
+    "H100": None,
+    "H100 NVL": "H100-NVL",
+    "H100 PCIe": "H100-PCIe",
+    "H200": "H200-SXM",
+    "H20": "H20",
+    "GB200": "GB200",
+    "GB300": None,
+    "B300": None,
+    "B200": "B200",
+    "MI355X": "MI355X",
+    "MI325X": "MI325X",
+    "MI300X": "MI300X",
+    "MI250X": "MI250X-GCD",
+    "Data Center GPU Max 1550": None,
+    "l40s": "L40S",
+    "neuron": None,
+    "TPU v4": "TPU-v4",
+    "TPU v5e": "TPU-v5e",
+    "TPU v5p": "TPU-v5p",
+    "TPU v6e": "TPU-v6e",
+    "TPU v7": None,
+}
+TABLES = {**LIGHTNING, **COMPOSER, **TORCHTITAN}
+
+
+@pytest.mark.parametrize(("name", "device"), DRIVERS.items())
+def test_what_a_driver_reports_is_that_device(name: str, device: str) -> None:
+    assert hardware(name).name == device
+
+
+@pytest.mark.parametrize(("name", "device"), TABLES.items())
+def test_a_name_in_other_tools_tables_is_that_device_or_an_error(
+    name: str, device: str | None
+) -> None:
+    if device is None:
+        with pytest.raises(ArgumentError, match="is known"):
+            hardware(name)
+    else:
+        assert hardware(name).name == device
+
+
+@pytest.mark.parametrize(("name", "near"), TRAPS.items())
+def test_another_device_is_an_error_that_names_the_near_one(name: str, near: str) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        hardware(name)
+    message = str(raised.value)
+    assert message.startswith(f"no device {name!r} is known; near are ")
+    assert near in message.partition("near are ")[2].partition(". Name")[0]
+
+
+def test_the_error_says_what_makes_it_another_device() -> None:
+    with pytest.raises(ArgumentError) as raised:
+        hardware("NVIDIA GeForce RTX 4090 Laptop GPU")
+    assert str(raised.value) == (
+        "no device 'NVIDIA GeForce RTX 4090 Laptop GPU' is known; near are RTX-4090, but 'laptop' "
+        "makes it another device. Name one that `flopdispatch hardware` lists, or give its "
+        "figures: Hardware(name, peaks={...}, bandwidth=...)"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "nonsense", "NVIDIA", "cpu", "gpu"])
+def test_a_name_that_is_near_none_is_an_error_too(name: str) -> None:
+    with pytest.raises(ArgumentError, match=f"no device '{name}' is known"):
+        hardware(name)
+
+
+@pytest.mark.parametrize("name", list(devices()))
+def test_every_device_is_found_by_its_name_however_it_is_written(name: str) -> None:
+    for written in (name, name.upper(), name.replace("-", " "), name.replace("-", "").lower()):
+        assert hardware(written).name == name
+
+
+def test_a_device_stands_for_itself() -> None:
+    mine = Hardware("H100-SXM", peaks={}, bandwidth=1.0)
+    assert hardware(mine) is mine
+
+
+def test_what_is_no_name_is_an_error() -> None:
+    given: Any = 100
+    with pytest.raises(ArgumentError, match="expected a device's name or a Hardware, got 100"):
+        hardware(given)
+
+
+HEAD = "device,entry,value,source\n"
+
+
+def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text(
+        f"{HEAD}mine,float32,2.5,sheet; page 3\nmine,int8,10,\nmine,bandwidth,50,memory\n"
+    )
+    assert load(file) == {
+        "mine": Hardware(
+            "mine",
+            peaks={"float32": 2.5e12, "int8": 1e13},
+            bandwidth=5e10,
+            sources={"float32": ("sheet", "page 3"), "int8": (), "bandwidth": ("memory",)},
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,peak\n", "expected the columns device,entry,value,source, got 'name,peak'"),
+        ("", "expected the columns device,entry,value,source, got ''"),
+        (HEAD + "a,fp32,1,\n", "line 2: 'fp32' is none of float64, float32, "),
+        (HEAD + "a,int8,1,\na,int8,2,\n", "line 3: a second 'int8' of a"),
+        (HEAD + "a,int8,many,\n", "line 2: 'int8' is a number, got 'many'"),
+        (HEAD + "a,int8\n", "line 2: 'int8' is a number, got ''"),
+        (HEAD + "a,int8,1,\n", "a has no entry 'bandwidth'"),
+        (HEAD + "a,bandwidth,-1,\n", "bandwidth of 'a': expected a positive number of bytes/s"),
+    ],
+)
+def test_a_wrong_file_is_an_error(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text(text)
+    with pytest.raises(ArgumentError) as raised:
+        load(file)
+    assert message in str(raised.value)
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="can't read devices from"):
+        load(tmp_path / "none.csv")

@@ -1,0 +1,103 @@
+"""What is measured; nothing here depends on how fast this machine is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from flopdispatch import ArgumentError
+from flopdispatch.hardware import BANDWIDTH, measure, measure_peak
+
+
+def clock_of(durations: list[float]) -> Iterator[float]:
+    """The readings of a clock before and after programs of these durations."""
+    now = 0.0
+    for duration in durations:
+        yield now
+        now += duration
+        yield now
+
+
+@pytest.mark.parametrize(
+    ("durations", "budget", "expected", "why"),
+    [
+        ([1, 1, 9], 0, 1, "one hiccup doesn't count"),
+        ([3, 1, 2], 0, 2, "at least three runs"),
+        ([4, 1, 1, 1, 9], 7, 1, "runs until the time is spent, no longer"),
+    ],
+)
+def test_a_time_is_the_median_of_the_runs_that_the_budget_holds(
+    durations: list[float], budget: float, expected: float, why: str
+) -> None:
+    readings, runs = clock_of(durations), []
+    clock = readings.__next__
+    assert measure.seconds_of(lambda: runs.append(1), budget, clock) == expected, why
+    assert len(runs) == 1 + (len(durations) if budget == 0 else 4)  # the first isn't timed
+
+
+def test_a_product_is_priced_by_two_n_cubed_and_the_fastest_size_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken = iter([4.0, 4.0, 64.0])
+    monkeypatch.setattr(measure, "SIZES", (2, 4, 8))
+    monkeypatch.setattr(measure, "seconds_of", lambda run, budget: next(taken))
+    found = measure.products(torch.device("cpu"), torch.float32, measure.no_wait, 1e9)
+    assert found == (4, 2 * 4 * 4 * 4 / 4.0)
+
+
+def test_a_size_that_would_take_longer_than_the_budget_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measure, "SIZES", (2, 4, 8))
+    monkeypatch.setattr(measure, "seconds_of", lambda run, budget: 1.0)  # 16 FLOP/s, then 128
+    # Four runs of the second size, at the first's rate, are 4 x 128 / 16 = 32 seconds, ...
+    assert measure.products(torch.device("cpu"), torch.float32, measure.no_wait, 31)[0] == 2
+    # ... and four of the third, at the second's, are 4 x 1024 / 128 = 32 too.
+    assert measure.products(torch.device("cpu"), torch.float32, measure.no_wait, 32)[0] == 8
+
+
+def test_bytes_of_a_stream_are_those_of_the_arrays_that_it_touches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measure, "STREAM_NBYTES", 1024)
+    for copy, triad, expected in [(1.0, 1.0, ("out = a + s * b", 3072)), (1, 2, ("out = a", 2048))]:
+        taken = iter([copy, triad])
+        monkeypatch.setattr(measure, "seconds_of", lambda run, budget, taken=taken: next(taken))
+        found = measure.streams(torch.device("cpu"), torch.float32, measure.no_wait, 1.0)
+        assert found == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_this_machine_is_measured_and_says_so(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "STREAM_NBYTES", 2**16)
+    monkeypatch.setattr(measure, "SIZES", (16, 32))
+    state, mode = torch.get_rng_state(), torch.is_inference_mode_enabled()
+    here = measure_peak("cpu", dtype, seconds=1e-3)
+    name = str(dtype).removeprefix("torch.")
+    assert set(here.peaks) == {name}
+    assert here.peak(dtype) > 0
+    assert here.bandwidth > 0
+    assert here.name.startswith(f"cpu, {torch.get_num_threads()} thread")
+    assert "measured: the product of two matrices of" in here.sources[name][0]
+    assert here.sources[BANDWIDTH][0].endswith("on arrays of 65.54 kB")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.is_inference_mode_enabled() is mode
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("cpu", torch.int8), "measure_peak measures torch.float64, torch.float32, torch.bfloat16"),
+        (("meta",), "here, got 'meta'"),
+        (("nonsense",), "here, got 'nonsense'"),
+    ],
+)
+def test_what_can_not_be_measured_is_an_error(arguments: Any, message: str) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        measure_peak(*arguments)
+    assert message in str(raised.value)
