@@ -214,3 +214,24 @@ def test_recount_counts_what_no_shape_tells() -> None:
         assert meter.work is not None
         seen.append(meter.work.hardware_flops)
     assert seen[1] - seen[0] == 2 * 2 * 8 * 8
+
+
+def test_a_compiled_model_is_counted_as_eager_code_and_then_runs_compiled() -> None:
+    ran = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        def run(*args: Any) -> Any:
+            ran.append(len(_get_current_dispatch_mode_stack()))
+            return graph.forward(*args)
+
+        return run
+
+    torch.compiler.reset()
+    model, x = Net(), torch.ones(2, 8)
+    compiled: Any = torch.compile(model, backend=backend)
+    meter, _ = quiet(compiled)
+    for _ in range(3):
+        with meter.step(x):
+            trained(compiled, x)
+    assert flops(meter) == comparable(lambda: trained(model, x))
+    assert ran == [0, 0]
