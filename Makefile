@@ -57,6 +57,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.speed --write
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -W ignore -m benchmarks.values
+	$(BIN)/python -m benchmarks.mfu
 
 # What the other tools say of the same models.
 peers: $(VENV)/.peers
