@@ -157,6 +157,11 @@ class Profile:
         families = self.by_family()
         return 2 * sum(families[name].macs for name in COMPARABLE if name in families)
 
+    @property
+    def activations(self) -> int:
+        """Elements written by products, convolutions and attention: `flopdispatch.activations`."""
+        return int(import_module("flopdispatch.activations").total(self))
+
     # Views
 
     def by_op(self) -> dict[Any, Cost]:

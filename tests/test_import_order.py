@@ -32,6 +32,7 @@ ORDER = (
     "capture",
     "codec",
     "profile",
+    "activations",
     "hardware",
     "roofline",
     "inputs",

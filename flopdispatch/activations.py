@@ -1,0 +1,56 @@
+"""Activations: elements that matrix products, convolutions and attention write in the forward.
+
+fvcore's and timm's figure, and a better guess of a model's time on many devices than FLOPs are
+(Radosavovic et al., "Designing Network Design Spaces", 2020).
+"""
+
+from __future__ import annotations
+
+from flopdispatch.profile import Profile, Row, walk
+from flopdispatch.spec import tensors
+from flopdispatch.variants import outcome
+
+FAMILIES = ("matmul", "convolution", "attention")
+LATER = ("recompute", "backward", "optimizer")
+
+
+def by_scope(profile: Profile, own: bool = False) -> dict[str, int]:
+    """Elements by module path, children included unless `own`; the block itself is `""`.
+
+    Counts: the elements of the first result of each such call, recomputation and the backward
+    left out. What torch takes apart counts in its parts: an attention without a fused kernel
+    writes its scores too, as it does on meta.
+
+    Ignores: fused recurrent layers and other operators, as fvcore does.
+
+    Example:
+
+        >>> from torch import nn
+        >>> from flopdispatch import count
+        >>> model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> by_scope(count(model, (3, 8)))  # 3 rows of 4, and 3 of 2
+        {'': 18, 'Sequential': 18, 'Sequential.0': 12, 'Sequential.1': 0, 'Sequential.2': 6}
+    """
+    found = {node.path: 0 for node in walk(profile.root)}
+    for row in profile.rows:
+        written = elements(profile, row)
+        path = row.scope
+        found[path] += written
+        while written and path and not own:
+            path = path.rpartition(".")[0]
+            found[path] += written
+    return found
+
+
+def total(profile: Profile) -> int:
+    """Elements written in the whole block."""
+    return sum(elements(profile, row) for row in profile.rows)
+
+
+def elements(profile: Profile, row: Row) -> int:
+    """Elements that the calls of a row write, 0 if they are none of these."""
+    price, call = profile.prices[row.call], profile.calls[row.call]
+    multiplies = price.cost.macs or price.cost.int_macs
+    if price.family not in FAMILIES or row.phase in LATER or not multiplies:
+        return 0
+    return tensors(outcome(call))[0].numel * row.times

@@ -1,0 +1,112 @@
+"""Activations by hand, as fvcore counts them and as timm published them."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fvcore.nn import ActivationCountAnalysis
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from torchvision import models
+
+from flopdispatch import FlopCounter, count
+from flopdispatch.activations import by_scope
+
+PUBLISHED = Path(__file__).parent / "reference" / "timm_activations.csv"
+
+
+def written(program: Callable[[], Any]) -> int:
+    with FlopCounter(display=False, strict=True) as counter:
+        program()
+    return counter.profile.activations
+
+
+class Attending(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.scaled_dot_product_attention(x, x, x)
+
+
+@pytest.mark.parametrize(
+    ("why", "program", "expected"),
+    [
+        ("3 rows of 4", lambda: nn.Linear(8, 4)(torch.ones(3, 8)), 12),
+        ("without a bias too", lambda: nn.Linear(8, 4, bias=False)(torch.ones(3, 8)), 12),
+        ("5 channels of 6 by 6", lambda: nn.Conv2d(2, 5, 3)(torch.ones(1, 2, 8, 8)), 180),
+        ("transposed: of 10 by 10",
+         lambda: nn.ConvTranspose2d(2, 5, 3)(torch.ones(1, 2, 8, 8)), 500),
+        ("two batches of 2 by 4", lambda: torch.ones(2, 2, 3) @ torch.ones(2, 3, 4), 16),
+        ("fused: the output, not the scores", lambda: Attending()(torch.ones(1, 2, 4, 8)), 64),
+        ("added to its target in place: 2 by 4",
+         lambda: torch.ones(2, 4).addmm_(torch.ones(2, 3), torch.ones(3, 4)), 8),
+        ("integers", lambda: torch.ones(2, 3, dtype=torch.int) @ torch.ones(
+            3, 4, dtype=torch.int), 8),
+        ("nothing else writes any", lambda: torch.ones(9).exp().sum(), 0),
+    ],
+)  # fmt: skip
+def test_activations_by_hand(why: str, program: Callable[[], Any], expected: int) -> None:
+    assert written(program) == expected, why
+
+
+def test_an_attention_that_is_taken_apart_writes_its_scores() -> None:
+    """2 heads of 4 queries: 4·4 scores and 4·8 outputs each."""
+    with torch.no_grad():
+        assert count(Attending(), (1, 2, 4, 8)).activations == 2 * (16 + 32)
+
+
+def test_gradients_and_recomputation_are_no_activations() -> None:
+    model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
+    x = torch.ones(3, 8, requires_grad=True)
+    forward = written(lambda: model(x))
+    assert forward == 3 * 4 + 3 * 2
+    assert written(lambda: model(x).sum().backward()) == forward
+    again = written(lambda: checkpoint(model, x, use_reentrant=False).sum().backward())
+    assert again == forward
+
+
+@pytest.mark.parametrize(
+    "make", [models.resnet18, models.mobilenet_v2, models.squeezenet1_1], ids=lambda f: f.__name__
+)
+def test_activations_are_fvcores_module_by_module(make: Callable[[], nn.Module]) -> None:
+    logging.getLogger("fvcore").setLevel(logging.ERROR)
+    model, shape = make().eval(), (2, 3, 64, 64)
+    theirs = ActivationCountAnalysis(model, torch.ones(shape))
+    profile = count(model, shape)
+    ours, root = by_scope(profile), type(model).__name__
+    assert profile.activations == theirs.total() > 0
+    for name, number in theirs.by_module().items():
+        assert ours.get(f"{root}.{name}" if name else root, 0) == number, name
+
+
+def test_own_activations_add_up_to_the_whole() -> None:
+    profile = count(models.resnet18(), (1, 3, 64, 64))
+    assert sum(by_scope(profile, own=True).values()) == by_scope(profile)[""]
+    assert profile.activations == by_scope(profile)["ResNet"]
+
+
+def published() -> list[tuple[str, int, float]]:
+    with PUBLISHED.open(newline="", encoding="utf-8") as file:
+        return [
+            (row["model"], int(row["img"]), float(row["published_mact"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+@pytest.mark.parametrize(("name", "size", "millions"), published())
+def test_activations_are_timms_published_ones(name: str, size: int, millions: float) -> None:
+    """The column `infer_macts` of timm's benchmark tables, rounded to 0.01 million.
+
+    Source: huggingface/pytorch-image-models,
+    results/benchmark-infer-amp-nhwc-pt113-cu117-rtx3090.csv.
+    """
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"), torch.no_grad():
+        model = timm.create_model(name).eval()
+        found = count(model, (1, 3, size, size)).activations
+    assert abs(found / 1e6 - millions) <= 0.005 + 1e-9
