@@ -26,10 +26,11 @@ def measure_peak(
 ) -> Hardware:
     """Measure what this machine achieves, as a `Hardware`.
 
-    The rate is of square matrix products, the best of several sizes; the bandwidth is of `copy`
-    or `a + s * b` on arrays of 128 MiB, which are read and written once. Each is the median of
-    several runs, with torch as it is set (number of threads, TF32). `seconds` is about how long
-    it takes in all; a slow machine needs some more.
+    The rate is of square matrix products, the best of several sizes. The bandwidth is the best of
+    a copy, `a + s * b`, a product in place and a sum on arrays of 128 MiB: bytes that the program
+    reads and writes, as they are counted. Each is the median of several runs, with torch as it is
+    set (number of threads, TF32). `seconds` is about how long it takes in all; a slow machine
+    needs some more.
 
     Raises: ArgumentError for another dtype than float64, float32, bfloat16 and float16, or a
     device that isn't here.
@@ -82,23 +83,18 @@ def products(
         work = 2 * size**3
         if best[1] and (RUNS + 1) * work / best[1] > budget:
             break
-        taken = seconds_of(product(size, device, dtype, wait), budget / len(SIZES))
+        taken = seconds_of(product(size, device, dtype), budget / len(SIZES), wait)
         best = max(best, (size, work / taken), key=lambda one: one[1])
     return best
 
 
-def product(size: int, device: torch.device, dtype: torch.dtype, wait: Wait) -> Callable[[], None]:
+def product(size: int, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
     """What multiplies two square matrices, of random numbers: equal ones take less power."""
     random = torch.Generator(device).manual_seed(0)
     a, b, out = (
         torch.randn(size, size, device=device, dtype=dtype, generator=random) for _ in range(3)
     )
-
-    def run() -> None:
-        torch.mm(a, b, out=out)
-        wait()
-
-    return run
+    return lambda: torch.mm(a, b, out=out)
 
 
 def streams(
@@ -108,32 +104,35 @@ def streams(
     a, b, out = (
         torch.ones(STREAM_NBYTES // dtype.itemsize, device=device, dtype=dtype) for _ in range(3)
     )
-
-    def copy() -> None:
-        out.copy_(a)
-        wait()
-
-    def triad() -> None:
-        torch.add(a, b, alpha=3, out=out)
-        wait()
-
-    programs = {"out = a": (copy, 2), "out = a + s * b": (triad, 3)}  # and the arrays they touch
-    rates = {
-        name: arrays * STREAM_NBYTES / seconds_of(run, budget / len(programs))
-        for name, (run, arrays) in programs.items()
+    # By how many arrays they read and write. Before a cache line is written it is read, which no
+    # program counts: one that writes what it has read moves most of what it counts.
+    programs: dict[str, tuple[int, Callable[[], object]]] = {
+        "out = a": (2, lambda: out.copy_(a)),
+        "out = a + s * b": (3, lambda: torch.add(a, b, alpha=3, out=out)),
+        "a *= s": (2, lambda: a.mul_(1)),
+        "a.sum()": (1, a.sum),
     }
-    return max(rates.items(), key=lambda one: one[1])
+    best = ("", 0.0)
+    for name, (arrays, run) in programs.items():
+        taken = seconds_of(run, budget / len(programs), wait)
+        best = max(best, (name, arrays * STREAM_NBYTES / taken), key=lambda one: one[1])
+    return best
 
 
 def seconds_of(
-    run: Callable[[], None], budget: float, clock: Callable[[], float] = perf_counter
+    run: Callable[[], object],
+    budget: float,
+    wait: Wait = no_wait,
+    clock: Callable[[], float] = perf_counter,
 ) -> float:
     """The median time of a program that runs for about `budget` seconds, after a first run."""
     run()
+    wait()
     taken: list[float] = []
     while len(taken) < RUNS or sum(taken) < budget:
         start = clock()
         run()
+        wait()
         taken.append(clock() - start)
     return median(taken)
 

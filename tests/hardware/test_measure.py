@@ -32,10 +32,11 @@ def clock_of(durations: list[float]) -> Iterator[float]:
 def test_a_time_is_the_median_of_the_runs_that_the_budget_holds(
     durations: list[float], budget: float, expected: float, why: str
 ) -> None:
-    readings, runs = clock_of(durations), []
-    clock = readings.__next__
-    assert measure.seconds_of(lambda: runs.append(1), budget, clock) == expected, why
-    assert len(runs) == 1 + (len(durations) if budget == 0 else 4)  # the first isn't timed
+    clock, ran = clock_of(durations).__next__, []
+    found = measure.seconds_of(lambda: ran.append("run"), budget, lambda: ran.append("wait"), clock)
+    assert found == expected, why
+    timed = 4 if budget else 3
+    assert ran == ["run", "wait"] * (1 + timed)  # the first isn't timed
 
 
 def test_a_product_is_priced_by_two_n_cubed_and_the_fastest_size_counts(
@@ -43,7 +44,7 @@ def test_a_product_is_priced_by_two_n_cubed_and_the_fastest_size_counts(
 ) -> None:
     taken = iter([4.0, 4.0, 64.0])
     monkeypatch.setattr(measure, "SIZES", (2, 4, 8))
-    monkeypatch.setattr(measure, "seconds_of", lambda run, budget: next(taken))
+    monkeypatch.setattr(measure, "seconds_of", lambda *_: next(taken))
     found = measure.products(torch.device("cpu"), torch.float32, measure.no_wait, 1e9)
     assert found == (4, 2 * 4 * 4 * 4 / 4.0)
 
@@ -52,7 +53,7 @@ def test_a_size_that_would_take_longer_than_the_budget_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(measure, "SIZES", (2, 4, 8))
-    monkeypatch.setattr(measure, "seconds_of", lambda run, budget: 1.0)  # 16 FLOP/s, then 128
+    monkeypatch.setattr(measure, "seconds_of", lambda *_: 1.0)  # 16 FLOP/s, then 128
     # Four runs of the second size, at the first's rate, are 4 x 128 / 16 = 32 seconds, ...
     assert measure.products(torch.device("cpu"), torch.float32, measure.no_wait, 31)[0] == 2
     # ... and four of the third, at the second's, are 4 x 1024 / 128 = 32 too.
@@ -63,9 +64,15 @@ def test_bytes_of_a_stream_are_those_of_the_arrays_that_it_touches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(measure, "STREAM_NBYTES", 1024)
-    for copy, triad, expected in [(1.0, 1.0, ("out = a + s * b", 3072)), (1, 2, ("out = a", 2048))]:
-        taken = iter([copy, triad])
-        monkeypatch.setattr(measure, "seconds_of", lambda run, budget, taken=taken: next(taken))
+    table: list[tuple[list[float], tuple[str, int]]] = [
+        ([1, 1, 9, 9], ("out = a + s * b", 3072)),  # three arrays in the time of two
+        ([1, 2, 9, 9], ("out = a", 2048)),
+        ([9, 9, 1, 1], ("a *= s", 2048)),
+        ([4, 4, 4, 0.5], ("a.sum()", 2048)),  # one array, in an eighth of the time
+    ]
+    for seconds, expected in table:
+        taken = iter(seconds)
+        monkeypatch.setattr(measure, "seconds_of", lambda *_, taken=taken: next(taken))
         found = measure.streams(torch.device("cpu"), torch.float32, measure.no_wait, 1.0)
         assert found == expected
 
