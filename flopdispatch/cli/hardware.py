@@ -2,13 +2,15 @@
 
 NAME is one of the list, or what `torch.cuda.get_device_name()` gives. Rates are dense, in FLOP/s
 (int8: OP/s), bandwidths in bytes/s. --measure tells what this machine achieves instead, and --file
-lists devices of your own.
+lists devices of your own. What --format csv writes is such a file: `--hardware mine.csv` of other
+commands takes its device, `--hardware mine.csv:NAME` one of several.
 
 examples:
   flopdispatch hardware
   flopdispatch hardware H100-SXM
   flopdispatch hardware 'NVIDIA GeForce RTX 4090'
   flopdispatch hardware --measure cpu --dtype bfloat16
+  flopdispatch hardware --measure cuda --format csv --out here.csv
   flopdispatch hardware --file mine.csv
 """
 
@@ -26,7 +28,7 @@ from flopdispatch.cli import terminal
 from flopdispatch.cli.targets.inputs import dtype_named
 from flopdispatch.errors import ArgumentError
 from flopdispatch.hardware import BANDWIDTH, DTYPES, Hardware, measure_peak
-from flopdispatch.hardware.lookup import Table, known, read
+from flopdispatch.hardware.lookup import Table, as_csv, known, read
 from flopdispatch.terminal import width
 from flopdispatch.units import si
 
@@ -41,7 +43,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--dtype", default="float32", help="what --measure multiplies (float32)")
     parser.add_argument(
-        "--format", choices=["table", "json"], default="table", help="how to write it (table)"
+        "--format",
+        choices=["table", "json", "csv"],
+        default="table",
+        help="how to write it (table)",
     )
     parser.add_argument("--out", metavar="FILE", help="where to write it")
 
@@ -64,6 +69,8 @@ def written(arguments: Namespace, wide: int | None) -> str:
         shown = [table.find(arguments.name)] if arguments.name else list(table.devices.values())
     if arguments.format == "json":
         return json.dumps([asdict(one) for one in shown], indent=1)
+    if arguments.format == "csv":
+        return as_csv(shown)
     if arguments.name or arguments.measure is not None:
         return "\n".join(lines(shown[0], table.names))
     every = listed(shown, DTYPES)

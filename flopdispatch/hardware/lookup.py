@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -86,7 +87,7 @@ def hardware(name: str | Hardware) -> Hardware:
     """A known device by its name, or by the string that `torch.cuda.get_device_name()` gives.
 
     `A100-SXM-80GB`, `a100 sxm 80gb` and `NVIDIA A100-SXM4-80GB` are one. A `Hardware` stands for
-    itself.
+    itself, `mine.csv` for the device of such a file (see `load`), `mine.csv:name` for one of them.
 
     Raises: ArgumentError if there is none; the message names those that are near.
 
@@ -99,7 +100,15 @@ def hardware(name: str | Hardware) -> Hardware:
         return name
     if not isinstance(name, str):
         raise ArgumentError(f"expected a device's name or a Hardware, got {name!r}")
-    return known().find(name)
+    path, ending, device = name.partition(".csv")
+    if not ending:
+        return known().find(name)
+    table = read(Path(path + ending))
+    if not device and len(table.devices) == 1:
+        return next(iter(table.devices.values()))
+    if not device.startswith(":"):
+        raise ArgumentError(f"{name} has {', '.join(table.devices)}: name one, FILE.csv:NAME")
+    return table.find(device[1:])
 
 
 def devices() -> Mapping[str, Hardware]:
@@ -186,6 +195,18 @@ def add(
         raise ArgumentError(f"{place}: {entry!r} is a number, got {value!r}") from error
     parts = [part.strip() for part in source.split(";") if part.strip()]
     entries.sources[entry] = tuple(documents.get(part, part) for part in parts)
+
+
+def as_csv(devices: Iterable[Hardware]) -> str:
+    """Devices as a file that `load` reads."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for one in devices:
+        for entry, rate in (*one.peaks.items(), (BANDWIDTH, one.bandwidth)):
+            value = rate / float(f"1{UNITS[entry]}")
+            writer.writerow([one.name, entry, value, "; ".join(one.sources.get(entry, ()))])
+    return text.getvalue().rstrip("\n")
 
 
 def words(name: str) -> list[str]:

@@ -66,6 +66,15 @@ def test_json_is_in_plain_units(mine: str, capsys: pytest.CaptureFixture[str]) -
     assert one["sources"]["bfloat16"] == ["sheet", "measured"]
 
 
+def test_csv_is_a_file_of_ones_own(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "mine", "--file", mine, "--format", "csv").splitlines() == [
+        "device,entry,value,source",
+        "mine,bfloat16,2.5,sheet; measured",
+        "mine,int8,5.0,",
+        "mine,bandwidth,50.0,sheet",
+    ]
+
+
 def test_a_file_can_be_written(
     mine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

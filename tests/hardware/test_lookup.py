@@ -9,6 +9,7 @@ import pytest
 
 from flopdispatch import ArgumentError
 from flopdispatch.hardware import Hardware, devices, hardware, load
+from flopdispatch.hardware.lookup import as_csv
 
 # What torch.cuda.get_device_name() gives on real machines.
 DRIVERS = {
@@ -246,6 +247,31 @@ def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
             sources={"float32": ("sheet", "page 3"), "int8": (), "bandwidth": ("memory",)},
         )
     }
+
+
+def test_what_is_written_is_read_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "all.csv"
+    file.write_text(as_csv(devices().values()))
+    again = load(file)
+    assert list(again) == list(devices())
+    for name, device in devices().items():
+        assert again[name].sources == device.sources
+        assert again[name].peaks == pytest.approx(dict(device.peaks))
+        assert again[name].bandwidth == pytest.approx(device.bandwidth)
+
+
+def test_a_file_stands_for_its_device_or_for_one_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text(f"{HEAD}mine,bandwidth,50,\n")
+    assert hardware(str(file)).bandwidth == hardware(f"{file}:Mine").bandwidth == 5e10
+    with pytest.raises(ArgumentError, match="no device 'T4' is known"):
+        hardware(f"{file}:T4")
+    file.write_text(f"{HEAD}mine,bandwidth,50,\nmy other,bandwidth,60,\n")
+    assert hardware(f"{file}:my other").bandwidth == 6e10
+    for name in (str(file), f"{file}#mine"):
+        with pytest.raises(ArgumentError) as raised:
+            hardware(name)
+        assert str(raised.value) == f"{name} has mine, my other: name one, FILE.csv:NAME"
 
 
 @pytest.mark.parametrize(
