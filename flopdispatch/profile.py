@@ -287,9 +287,9 @@ class Profile:
         text = self.report(name or _reports().by_suffix(path), **options)
         Path(path).write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
 
-    def roofline(self, machine: Any, dtype: Any = None, tf32: bool = False) -> Any:
+    def roofline(self, hardware: Any, dtype: Any = None, tf32: bool = False) -> Any:
         """The least time on a machine, as `flopdispatch.roofline.Roofline.of` says."""
-        return import_module("flopdispatch.roofline").Roofline.of(self, machine, dtype, tf32)
+        return import_module("flopdispatch.roofline").Roofline.of(self, hardware, dtype, tf32)
 
     def to_pandas(self, by: str = "modules") -> Any:
         """A pandas DataFrame of exact integers, as `report/frame.py` says; `report("csv")` beside.

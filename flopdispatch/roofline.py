@@ -13,7 +13,8 @@ import torch
 
 from flopdispatch.conventions import PRODUCTS
 from flopdispatch.errors import ArgumentError
-from flopdispatch.hardware import DTYPES, Hardware, hardware
+from flopdispatch.hardware import DTYPES, Hardware
+from flopdispatch.hardware import hardware as found_hardware
 from flopdispatch.hardware.device import rate_name
 from flopdispatch.profile import Profile, Row, walk
 from flopdispatch.rules import Price
@@ -128,7 +129,7 @@ class Roofline:
     def of(
         cls,
         profile: Profile,
-        machine: str | Hardware,
+        hardware: str | Hardware,
         dtype: torch.dtype | str | None = None,
         tf32: bool = False,
     ) -> Roofline:
@@ -142,7 +143,7 @@ class Roofline:
 
         Raises: ArgumentError for an unknown machine or `dtype`, or a rate that isn't known of it.
         """
-        found = hardware(machine)
+        found = found_hardware(hardware)
         wanted = None if dtype is None else rate_name(dtype)
         if wanted is not None and (wanted not in DTYPES or wanted == "int8"):
             floating = ", ".join(name for name in DTYPES if name != "int8")
@@ -242,6 +243,14 @@ class Roofline:
         Raises: ArgumentError as `report` does, or for an ending of no format.
         """
         self.profile.save(path, name, hardware=self, **options)
+
+    def to_pandas(self, by: str = "modules") -> Any:
+        """A pandas DataFrame as `profile.to_pandas` makes it, with the time bounds beside.
+
+        Raises: ArgumentError for another `by`, or if pandas isn't installed.
+        """
+        found = import_module("flopdispatch.report.roofline").extended(self, by)
+        return import_module("flopdispatch.report.frame").framed(found, by)
 
     def plot(self, path: str | Path, by: str = "operators") -> None:
         """Draw the roof and a point for each operator, module, family or phase, with matplotlib.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flopdispatch.units import PREFIXES, exact, growth, percent, si, signed, some
+from flopdispatch.units import PREFIXES, duration, exact, growth, percent, si, signed, some
 
 FACTORS = {prefix: 1000**i for i, prefix in enumerate(PREFIXES)}
 
@@ -102,3 +102,15 @@ def test_a_difference_has_a_sign(number: int, text: str) -> None:
 )  # fmt: skip
 def test_a_growth_is_a_share_of_what_was_before(before: int, after: int, text: str) -> None:
     assert growth(before, after) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0"), (1.5e-12, "0.0015 ns"), (1e-9, "1.000 ns"), (45.678e-9, "45.68 ns"),
+        (999.94e-9, "999.9 ns"), (999.96e-9, "1.000 µs"), (0.0999999, "100.0 ms"),
+        (0.999996, "1.000 s"), (3600, "3600 s"),
+    ],
+)  # fmt: skip
+def test_a_time_has_four_digits_in_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

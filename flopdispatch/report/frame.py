@@ -7,7 +7,7 @@ from typing import Any
 
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import Profile
-from flopdispatch.report.records import records
+from flopdispatch.report.records import Records, records
 
 INT64 = 2**63
 
@@ -20,6 +20,14 @@ def frame(profile: Profile, by: str = "modules") -> Any:
 
     Raises: ArgumentError for another `by`, or if pandas isn't installed.
     """
+    return framed(records(profile, by), by)
+
+
+def framed(found: Records, by: str) -> Any:
+    """Records of the kind `by` as `frame` has them.
+
+    Raises: ArgumentError if pandas isn't installed.
+    """
     try:
         pandas = import_module("pandas")
     except ImportError as error:
@@ -27,7 +35,6 @@ def frame(profile: Profile, by: str = "modules") -> Any:
             'to_pandas() needs pandas: pip install "flopdispatch[pandas]", or take '
             'profile.report("csv")'
         ) from error
-    found = records(profile, by)
     columns = {name: [row[i] for row in found.rows] for i, name in enumerate(found.columns)}
     made = pandas.DataFrame(
         {name: pandas.Series(values, dtype=_kind(values)) for name, values in columns.items()}

@@ -43,9 +43,7 @@ def as_csv(roofline: Roofline, by: str = "modules") -> str:
 
     Raises: ArgumentError for another `by`.
     """
-    found, more = records(roofline.profile, by), bounds(roofline, by)
-    rows = [(*row, *other[1:]) for row, other in zip(found.rows, more.rows)]
-    return csv.written(Records((*found.columns, *more.columns[1:]), rows))
+    return csv.written(extended(roofline, by))
 
 
 def as_json(roofline: Roofline) -> str:
@@ -114,6 +112,16 @@ def notes(roofline: Roofline) -> list[str]:
         f"{duration(total.compute_seconds)} for the arithmetic alone",
         f"Times of phases: {', '.join(phases) or 'none'}",
     ]
+
+
+def extended(roofline: Roofline, by: str = "modules") -> Records:
+    """The records of one kind with COLUMNS beside.
+
+    Raises: ArgumentError for another `by`.
+    """
+    found, more = records(roofline.profile, by), bounds(roofline, by)
+    rows = [(*row, *other[1:]) for row, other in zip(found.rows, more.rows)]
+    return Records((*found.columns, *more.columns[1:]), rows)
 
 
 def bounds(roofline: Roofline, by: str = "modules") -> Records:

@@ -99,6 +99,16 @@ def test_each_kind_of_records_adds_up_to_the_whole(profile: Profile, by: str) ->
     assert [row[:width] for row in bounded] == list(plain), "beside what the CSV has anyway"
 
 
+@pytest.mark.parametrize("by", list(RECORDS))
+def test_a_data_frame_has_the_columns_of_the_csv(by: str) -> None:
+    found = SAMPLES["training"].roofline(MACHINE)
+    frame = found.to_pandas(by).reset_index(drop=by == "calls")
+    head = found.report("csv", by=by).split("\n")[0]
+    assert list(frame.columns) == head.split(",")
+    column = "own_seconds" if by == "modules" else "seconds"
+    assert frame[column].sum() == about(found.seconds)
+
+
 @each
 def test_json_is_as_its_schema_says_and_still_a_profile(profile: Profile) -> None:
     data = json.loads(profile.roofline(MACHINE).report("json"))
