@@ -6,6 +6,7 @@ import inspect
 import math
 from dataclasses import dataclass
 from functools import cache
+from operator import mul
 from typing import Any
 
 import torch
@@ -57,9 +58,8 @@ class TensorSpec:
             return (self.numel if self.nnz is None else self.nnz) * self.dtype.itemsize
         held = math.prod(self.shape)
         if held:
-            # From the first place in memory to the last; a stride of 0 stays in its place.
-            places = [(n - 1) * s for n, s in zip(self.shape, self.stride)]
-            held = min(held, 1 + sum(places))
+            # Places from the first to the last, (n - 1)·s further on in each dimension.
+            held = min(held, 1 + sum(map(mul, self.shape, self.stride)) - sum(self.stride))
             if 0 in self.stride:
                 held = min(held, math.prod(n for n, s in zip(self.shape, self.stride) if s))
         return held * self.dtype.itemsize
