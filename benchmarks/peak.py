@@ -1,10 +1,10 @@
 """What share of the measured peaks programs reach on this machine: `python -m benchmarks.peak`.
 
-Each round measures the peaks (`measure_peak`) and then every program, so that what else the
-machine does falls on both. The share is the program's time bound by its round's peaks over the time
-that it took: 100 % is as fast as the peaks allow, more is faster than them. Printed are the medians
-over the rounds with their quartiles, and what beats its bound by more than the peaks themselves
-vary from one round to the next. The peaks' own products are among the programs, as `matmul`.
+Each round measures the peaks (`measure_peak`) and then every program. A share is the program's time
+bound by the peaks over the time that it took: 100 % is as fast as the peaks allow. Printed are the
+share at best, of the fastest round by the highest peaks, which what else the machine does disturbs
+least, and the median and quartiles of the shares by the peaks of the same round. What beats the
+highest peaks by more than the peaks vary from one round to the next is marked.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Program:
     run: Callable[[], object]
     profile: Profile
 
-    def share(self, here: Hardware) -> float:
-        """Its time bound over its time."""
-        return float(self.profile.roofline(here).seconds) / seconds_of(self.run, PROGRAM_SECONDS)
+    def bound(self, here: Hardware) -> float:
+        """The seconds that it takes at least."""
+        return float(self.profile.roofline(here).seconds)
 
 
 def programs() -> list[Program]:
@@ -100,26 +100,34 @@ def run() -> None:
     rounds = parser.parse_args().rounds
     for name, value in machine().items():
         print(f"{name}: {value}")
+    print()
     every = programs()
     peaks: list[Hardware] = []
-    shares: dict[str, list[float]] = {program.name: [] for program in every}
+    taken: dict[str, list[float]] = {program.name: [] for program in every}
     with torch.inference_mode():
         for _ in range(rounds):
             peaks.append(measure_peak("cpu", torch.float32, PEAK_SECONDS))
             for program in every:
-                shares[program.name].append(program.share(peaks[-1]))
+                taken[program.name].append(seconds_of(program.run, PROGRAM_SECONDS))
     products, bandwidths = [one.peak("float32") for one in peaks], [one.bandwidth for one in peaks]
-    print(f"\nmatrix products: {shown(products, 'FLOP/s')}, memory: {shown(bandwidths, 'B/s')}")
+    highest = Hardware("highest", {"float32": max(products)}, max(bandwidths))
+    for name, values, unit in [
+        ("matrix products", products, "FLOP/s"),
+        ("memory", bandwidths, "B/s"),
+    ]:
+        print(f"{name}: at best {si(max(values), unit)}; {shown(values, unit)}")
     noise = {"compute": variation(products), "memory": variation(bandwidths)}
     told = ", ".join(f"{name} {percent(value, 1)}" for name, value in noise.items())
     print(f"from one round to the next the peaks vary by (median): {told}\n")
-    print(f"{'':38} {'bound by':8}  share of the bound")
+    print(f"{'':38} {'bound by':8}  at best  in the same round")
     for program in every:
-        bound = program.profile.roofline(peaks[-1]).total.bound
-        low, median, high = middle(shares[program.name])
-        beats = "  faster than the peaks" if median > 1 + noise[bound] else ""
+        seconds = taken[program.name]
+        bound = program.profile.roofline(highest).total.bound
+        best = program.bound(highest) / min(seconds)
+        low, median, high = middle([program.bound(one) / t for one, t in zip(peaks, seconds)])
         spread = f"{percent(median, 1):>6} ({percent(low, 1)} to {percent(high, 1)})"
-        print(f"{program.name:38} {bound:8}  {spread}{beats}")
+        beats = "  faster than the peaks" if best > 1 + noise[bound] else ""
+        print(f"{program.name:38} {bound:8}  {percent(best, 1):>7}  {spread}{beats}")
 
 
 def variation(values: list[float]) -> float:
