@@ -1,4 +1,4 @@
-"""The documentation: what is made from the code is current, the site builds, links lead somewhere."""
+"""The documentation: what is made from code is current, the site builds, links lead somewhere."""
 
 from __future__ import annotations
 
