@@ -28,6 +28,7 @@ def test_a_figure_is_its_maker_s_or_two_others_agree(line: dict[str, str]) -> No
     assert len(set(line["source"].split(";"))) == len(kinds)
     assert "vendor" in kinds or len(kinds) >= 2
     assert kinds != ["derived"] * len(kinds)
+    assert line["source"] != "techpowerup;rates"  # whose clocks are TechPowerUp's
 
 
 def test_every_source_is_used_and_of_a_known_kind() -> None:
