@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -161,7 +162,7 @@ class MfuMeter:
             counter = FlopCounter(display=False, convention=self._registry)
         self._inside = True
         try:
-            with counter or nullcontext():
+            with counting(counter) if counter else nullcontext():
                 yield
         except BaseException:
             track.last = None
@@ -271,6 +272,18 @@ class MfuMeter:
         peaks = [(number, self._peak(work)) for work, number in flops]
         at_peak = [number / peak for number, peak in peaks if peak is not None]
         return sum(at_peak) / seconds if seconds and len(at_peak) == len(peaks) else None
+
+
+@contextmanager
+def counting(counter: FlopCounter) -> Iterator[None]:
+    """Count a block, in which compiled code runs as eager code.
+
+    Torch does so under a counter by itself, but 2.9 then leaves that code eager for good.
+    """
+    compiles = "torch._dynamo" in sys.modules  # what has compiled anything imported it
+    with torch.compiler.set_stance("force_eager") if compiles else nullcontext():
+        with counter:
+            yield
 
 
 def _profile(counted: Profile | FlopCounter | nn.Module) -> Profile:

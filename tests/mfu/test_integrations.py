@@ -64,6 +64,7 @@ def fit(module: Any, callback: Any, folder: Path, **options: Any) -> None:
 
 
 def test_lightning_counts_one_batch_of_each_kind(tmp_path: Path) -> None:
+    pytest.importorskip("lightning.pytorch")
     from flopdispatch.integrations.lightning import MfuCallback  # noqa: PLC0415
 
     module, logged = lightning_module(), list[Rates]()
@@ -92,6 +93,7 @@ def test_lightning_counts_one_batch_of_each_kind(tmp_path: Path) -> None:
 
 
 def test_lightnings_loggers_have_the_rates(tmp_path: Path) -> None:
+    pytest.importorskip("lightning.pytorch")
     from flopdispatch.integrations.lightning import MfuCallback  # noqa: PLC0415
 
     loggers = pytest.importorskip("lightning.pytorch.loggers")
@@ -103,6 +105,7 @@ def test_lightnings_loggers_have_the_rates(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch", [0, 1])
 def test_an_exception_in_lightning_leaves_nothing_behind(batch: int, tmp_path: Path) -> None:
+    pytest.importorskip("lightning.pytorch")
     from flopdispatch.integrations.lightning import MfuCallback  # noqa: PLC0415
 
     callback = MfuCallback(MACHINE, log=None)
