@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flopdispatch.cli import check, count, diff, explain, hardware, ops, price, sweep
+from flopdispatch.cli import check, count, diff, explain, hardware, mfu, ops, price, sweep
 
 COMMANDS: dict[str, Any] = {
     "count": count,
@@ -19,4 +19,5 @@ COMMANDS: dict[str, Any] = {
     "ops": ops,
     "explain": explain,
     "hardware": hardware,
+    "mfu": mfu,
 }
