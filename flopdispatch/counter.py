@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from importlib import import_module
 from types import TracebackType
 from typing import Any, TypeVar
@@ -33,11 +34,13 @@ from flopdispatch.inputs import (
     model_to_run,
     on_stand_ins,
     tell_nobody,
+    tensors_in,
     why_not_without_data,
 )
 from flopdispatch.profile import Profile, check_depth
 from flopdispatch.registry import Registry
 from flopdispatch.rules import name_of
+from flopdispatch.saved import SavedTensors
 from flopdispatch.terminal import width
 from flopdispatch.training import MakesOptimizer, grad_mode, made_optimizer, run_backward
 from flopdispatch.units import some
@@ -255,6 +258,7 @@ def count(
     *inputs: Any,
     backward: bool = False,
     optimizer: MakesOptimizer | None = None,
+    saved: bool = False,
     device: str | torch.device = "meta",
     strict: bool = False,
     convention: str | Registry | None = None,
@@ -272,7 +276,9 @@ def count(
     `backward=True` also runs the backward, from the output's `loss` if it has one, else
     from all of its tensors that require gradients. `optimizer`, the class of one or a function
     that makes one of a list of parameters, is a whole training step: the backward and a step of
-    the optimizer as all after the first are, on copies of the parameters. `device` is where the
+    the optimizer as all after the first are, on copies of the parameters. `saved=True` also notes
+    what autograd keeps of the forward for the backward: `profile.saved`, bytes by module; a forward
+    that uses torch.func's transforms fails with it. `device` is where the
     model runs: on one that this machine doesn't have ("cuda" without a GPU) its operators are
     those of that device, on tensors without data, forward only. `strict` and `convention` are as
     for FlopCounter.
@@ -338,7 +344,12 @@ def count(
             counting.enter_context(counter)
             if not isinstance(model, nn.Module):
                 counter._tracker.count_as_forward()
-            output = _refusing(call, model, place)(args, keywords)
+            known = call.state.values() if isinstance(model, nn.Module) else ()
+            given = tensors_in([*args, keywords])
+            keeping = SavedTensors(lambda: counter._tracker.current.name, known, given)
+            with keeping.hooks() if saved else nullcontext():
+                output = _refusing(call, model, place)(args, keywords)
+            kept = keeping.found() if saved else None
             if backward:
                 run_backward(output)
             if stepping is not None:
@@ -346,7 +357,7 @@ def count(
                 stepping.step()  # the first one makes the optimizer's state
                 counter.resume()
                 stepping.step()
-    return counter.profile
+    return replace(counter.profile, saved=kept)
 
 
 def _refusing(call: Callable[..., Any], model: Any, place: torch.device) -> Callable[..., Any]:

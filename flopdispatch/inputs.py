@@ -271,10 +271,11 @@ def differentiable(output: Any) -> list[torch.Tensor]:
     loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if isinstance(loss, torch.Tensor) and loss.requires_grad:
         return [loss]
-    return [tensor for tensor in _tensors_in(output) if tensor.requires_grad]
+    return [tensor for tensor in tensors_in(output) if tensor.requires_grad]
 
 
-def _tensors_in(value: Any) -> list[torch.Tensor]:
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """The tensors in lists, tuples, mappings and dataclasses."""
     if isinstance(value, torch.Tensor):
         return [value]
     if isinstance(value, Mapping):
@@ -283,4 +284,4 @@ def _tensors_in(value: Any) -> list[torch.Tensor]:
         value = [getattr(value, name) for name in value.__dataclass_fields__]
     if not isinstance(value, list | tuple):
         return []
-    return [tensor for item in value for tensor in _tensors_in(item)]
+    return [tensor for item in value for tensor in tensors_in(item)]

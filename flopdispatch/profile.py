@@ -20,6 +20,7 @@ from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
 from flopdispatch.registry import Registry
 from flopdispatch.rules import UNCOUNTED, Price
+from flopdispatch.saved import Saved
 from flopdispatch.spec import OpCall
 
 FORMAT = "flopdispatch-profile/1"
@@ -75,7 +76,8 @@ class Profile:
 
     `calls` are the distinct calls, `prices` what one of each costs, `rows` how often each ran
     where. `convention` and `description` name the rules they were priced by. `assumptions`
-    lists what had to be assumed about the program's data or history.
+    lists what had to be assumed about the program's data or history. `saved` is what autograd keeps
+    for the backward, None unless `count(saved=True)` was asked for it.
 
     Example:
 
@@ -96,6 +98,7 @@ class Profile:
     convention: str
     description: str
     assumptions: tuple[Assumption, ...] = ()
+    saved: tuple[Saved, ...] | None = None
 
     @classmethod
     def of(
@@ -318,6 +321,7 @@ class Profile:
             "prices": [codec.encode_price(price) for price in self.prices],
             "rows": [[row.scope, row.phase, row.call, row.times] for row in self.rows],
             "assumptions": [asdict(assumption) for assumption in self.assumptions],
+            "saved": self.saved,
         }
 
     @classmethod
@@ -357,6 +361,7 @@ class Profile:
             convention=data["convention"],
             description=data["description"],
             assumptions=tuple(Assumption(**item) for item in data["assumptions"]),
+            saved=None if data.get("saved") is None else tuple(Saved(*s) for s in data["saved"]),
         )
 
     def to_json(self, indent: int | None = None) -> str:

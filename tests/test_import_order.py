@@ -31,6 +31,7 @@ ORDER = (
     "conventions",
     "capture",
     "codec",
+    "saved",
     "profile",
     "activations",
     "hardware",

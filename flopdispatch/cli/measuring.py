@@ -90,6 +90,9 @@ def add_target_options(parser: ArgumentParser, several: bool = False) -> None:
         help="a whole training step: the backward, and a step of this class of torch.optim (adamw)",
     )
     group.add_argument(
+        "--saved", action="store_true", help="what autograd keeps for the backward too, in bytes"
+    )
+    group.add_argument(
         "--assume",
         metavar="JSON",
         help='what to assume of data that the model looks at: \'{"nms": 100, "number": 56}\'',
@@ -145,6 +148,7 @@ class Ready:
                 **self.target.options,
                 backward=self.arguments.backward,
                 optimizer=_optimizer(self.arguments.optimizer),
+                saved=self.arguments.saved,
                 device=self.arguments.device,
                 strict=self.arguments.strict,
                 convention=self.arguments.convention,

@@ -15,6 +15,7 @@ from flopdispatch.profile import COMPARABLE, Profile, check_depth
 from flopdispatch.report.markup import visible
 from flopdispatch.report.rows import SORTS, DisplayRow, display_rows, indented
 from flopdispatch.rules import name_of
+from flopdispatch.saved import KINDS
 from flopdispatch.units import exact, percent, shortened, si, some
 
 HEADERS = ("Module", "Type", "Params", "MACs", "FLOPs", "Share", "Bytes")
@@ -196,6 +197,12 @@ def footer(profile: Profile) -> list[str]:
                 for name, flops in phases.items()
             )
         )
+    if profile.saved is not None:
+        kept = ", ".join(
+            f"{si(sum(s.nbytes for s in profile.saved if s.kind == kind), 'B')} of {kind}"
+            for kind in KINDS
+        )
+        lines.append(f"Saved for the backward: {kept}")
     described = f" ({profile.description})" if profile.description else ""
     lines.append(f"Convention: {profile.convention}{described}")
     for title, found in (("Uncounted", profile.uncounted), ("Estimated", profile.estimates)):
