@@ -344,12 +344,14 @@ def count(
             counting.enter_context(counter)
             if not isinstance(model, nn.Module):
                 counter._tracker.count_as_forward()
-            known = call.state.values() if isinstance(model, nn.Module) else ()
-            given = tensors_in([*args, keywords])
-            keeping = SavedTensors(lambda: counter._tracker.current.name, known, given)
-            with keeping.hooks() if saved else nullcontext():
+            keeping = None
+            if saved:
+                known = call.state.values() if isinstance(model, nn.Module) else ()
+                given = tensors_in([*args, keywords])
+                keeping = SavedTensors(lambda: counter._tracker.current.name, known, given)
+            with keeping.hooks() if keeping else nullcontext():
                 output = _refusing(call, model, place)(args, keywords)
-            kept = keeping.found() if saved else None
+            kept = keeping.found() if keeping else None
             if backward:
                 run_backward(output)
             if stepping is not None:
@@ -357,7 +359,7 @@ def count(
                 stepping.step()  # the first one makes the optimizer's state
                 counter.resume()
                 stepping.step()
-    return replace(counter.profile, saved=kept)
+    return replace(counter.profile, saved=kept) if saved else counter.profile
 
 
 def _refusing(call: Callable[..., Any], model: Any, place: torch.device) -> Callable[..., Any]:

@@ -45,6 +45,17 @@ def factor_gradients(
     return read, gradients(result, asked)
 
 
+def weighted_gradients(
+    grad_output: TensorSpec,
+    self: TensorSpec,
+    weight: TensorSpec,
+    output_mask: Mask,
+    result: tuple[TensorSpec | None, ...],
+) -> tuple[int, int]:
+    """`factor_gradients` of a layer's backward, whose schema has these names."""
+    return factor_gradients(grad_output, self, weight, output_mask, result)
+
+
 def takes(result: TensorSpec) -> tuple[int, int]:
     """A copy of a part of a tensor, which is all of it that is read."""
     return size(result), size(result)

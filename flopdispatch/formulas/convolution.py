@@ -12,7 +12,7 @@ from math import prod
 import torch
 
 from flopdispatch.cost import Cost
-from flopdispatch.formulas.bytes_moved import Mask, factor_gradients
+from flopdispatch.formulas.bytes_moved import Mask, factor_gradients, weighted_gradients
 from flopdispatch.formulas.folds import folds
 from flopdispatch.formulas.matmul import Number
 from flopdispatch.formulas.operators import overloads
@@ -171,17 +171,6 @@ def gradient_bytes(
     return factor_gradients(grad_output, input, weight, output_mask, result)
 
 
-def direct_gradient_bytes(
-    grad_output: TensorSpec,
-    self: TensorSpec,
-    weight: TensorSpec,
-    output_mask: Mask,
-    result: tuple[TensorSpec | None, ...],
-) -> tuple[int, int]:
-    """As `gradient_bytes`, by another name of the argument."""
-    return factor_gradients(grad_output, self, weight, output_mask, result)
-
-
 @rules.formula(
     *overloads("convolution_backward.default", "convolution_backward_overrideable.default"),
     nbytes=gradient_bytes,
@@ -210,7 +199,7 @@ def convolution_backward(
 
 @rules.formula(
     *overloads("_slow_conv2d_backward.output_mask", "mps_convolution_backward.default"),
-    nbytes=direct_gradient_bytes,
+    nbytes=weighted_gradients,
 )
 def direct_backward(
     grad_output: TensorSpec, self: TensorSpec, weight: TensorSpec, output_mask: tuple[bool, ...]
@@ -225,9 +214,7 @@ def direct_backward_out(grad_output: TensorSpec, self: TensorSpec, weight: Tenso
     return convolution_backward(grad_output, self, weight, False, (True, True, True))
 
 
-@rules.formula(
-    *overloads("mps_convolution_transpose_backward.default"), nbytes=direct_gradient_bytes
-)
+@rules.formula(*overloads("mps_convolution_transpose_backward.default"), nbytes=weighted_gradients)
 def transpose_backward(
     grad_output: TensorSpec, self: TensorSpec, weight: TensorSpec, output_mask: tuple[bool, ...]
 ) -> Cost:

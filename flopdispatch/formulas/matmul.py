@@ -11,7 +11,7 @@ import torch
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.activation import gelu
-from flopdispatch.formulas.bytes_moved import Mask, factor_gradients
+from flopdispatch.formulas.bytes_moved import Mask, factor_gradients, weighted_gradients
 from flopdispatch.formulas.folds import folds
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.pointwise import COMPARISON
@@ -250,20 +250,9 @@ def whole_linear(weight: TensorSpec, bias: TensorSpec | None, result: TensorSpec
     return Cost(macs=result.numel * k, adds=0 if bias is None else result.numel)
 
 
-def linear_gradient_bytes(
-    self: TensorSpec,
-    grad_output: TensorSpec,
-    weight: TensorSpec,
-    output_mask: Mask,
-    result: tuple[TensorSpec | None, ...],
-) -> tuple[int, int]:
-    """Only what the gradients asked for need is read."""
-    return factor_gradients(grad_output, self, weight, output_mask, result)
-
-
 @rules.formula(
     *overloads("linear_backward.default", "mkldnn_linear_backward.default"),
-    nbytes=linear_gradient_bytes,
+    nbytes=weighted_gradients,
 )
 def linear_backward(
     grad_output: TensorSpec, weight: TensorSpec, output_mask: tuple[bool, ...]
