@@ -21,7 +21,8 @@ def by_scope(profile: Profile, own: bool = False) -> dict[str, int]:
     left out. What torch takes apart counts in its parts: an attention without a fused kernel
     writes its scores too, as it does on meta.
 
-    Ignores: fused recurrent layers and other operators, as fvcore does.
+    Ignores: fused recurrent layers and other operators, as fvcore does; what an operator
+    that returns nothing writes into its arguments, but for a keyword `out=`.
 
     Example:
 
@@ -53,4 +54,5 @@ def elements(profile: Profile, row: Row) -> int:
     multiplies = price.cost.macs or price.cost.int_macs
     if price.family not in FAMILIES or row.phase in LATER or not multiplies:
         return 0
-    return tensors(outcome(call))[0].numel * row.times
+    written = tensors(outcome(call))
+    return written[0].numel * row.times if written else 0

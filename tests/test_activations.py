@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torchvision import models
 
-from flopdispatch import FlopCounter, count
+from flopdispatch import Cost, FlopCounter, count, default_registry
 from flopdispatch.activations import by_scope
 
 PUBLISHED = Path(__file__).parent / "reference" / "timm_activations.csv"
@@ -110,3 +110,18 @@ def test_activations_are_timms_published_ones(name: str, size: int, millions: fl
         model = timm.create_model(name).eval()
         found = count(model, (1, 3, size, size)).activations
     assert abs(found / 1e6 - millions) <= 0.005 + 1e-9
+
+
+def test_an_operator_that_returns_nothing_writes_its_out() -> None:
+    with torch.library._scoped_library("writing", "FRAGMENT") as library:
+        rules = default_registry().overlay("mine")
+        for name, more in (("given", "*, Tensor(a!) out"), ("into", "Tensor(a!) b")):
+            library.define(f"{name}(Tensor a, {more}) -> ()")
+            library.impl(name, lambda *args, **kwargs: None, "CPU")
+            overload = getattr(torch.ops.writing, name).default
+            rules.formula(overload, family="matmul")(lambda a: Cost(macs=a.numel))
+        with FlopCounter(display=False, convention=rules) as counter:
+            torch.ops.writing.given(torch.ones(2, 4), out=torch.zeros(2, 3))
+            torch.ops.writing.into(torch.ones(2, 4), torch.zeros(2, 3))
+    assert counter.profile.macs == 16
+    assert counter.profile.activations == 6

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from flopdispatch.profile import Profile
-from flopdispatch.report.records import FIGURES, figures, records
+from flopdispatch.report.records import FIGURES, beside, figures, names_beside, records
 from flopdispatch.rules import name_of
 
 SUMMARIZED = ("modules", "operators", "families", "phases", "dtypes")
@@ -37,6 +37,7 @@ def summary(profile: Profile) -> dict[str, Any]:
             "params": profile.params,
             "comparable_flops": profile.comparable_flops,
             **dict(zip(FIGURES, figures(profile.total))),
+            **dict(zip(names_beside(profile), map(sum, zip(*beside(profile).values())))),
         },
         **{kind: records(profile, kind).as_dicts() for kind in SUMMARIZED},
         "uncounted": {name_of(op): times for op, times in profile.uncounted.items()},

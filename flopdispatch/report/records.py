@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import add
 from typing import Any, NamedTuple
 
 import torch
 
+from flopdispatch import activations
 from flopdispatch.cost import FIELDS, Cost
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import Profile, Row, walk
 from flopdispatch.rules import name_of
+from flopdispatch.saved import KINDS
 from flopdispatch.spec import tensors
 
 # The figures of a cost: its fields, and the sums that people ask for.
@@ -38,16 +41,20 @@ def modules(profile: Profile) -> Records:
 
     `total_` figures and `params` include the modules below, `own_` ones don't: those add up to
     the whole, but for parameters that several modules hold. `depth` counts from the models that
-    the block called; its own is -1.
+    the block called; its own is -1. `activations` are elements that matrix products, convolutions
+    and attention write; `bytes_saved_` figures, where `saved` was asked for, what autograd keeps.
     """
     held = {m.scope: sum(dict(m.params).values()) for m in profile.modules}
     nodes = list(walk(profile.root))
     totals = {node.path: node.own for node in nodes}
+    more = beside(profile)
+    totals_of_more = dict(more)
     ran = {node.path: node.calls > 0 or node.own != Cost() for node in nodes}
     for node in reversed(nodes):
         if node.path:
             above = node.path.rpartition(".")[0]
             totals[above] += totals[node.path]
+            totals_of_more[above] = _sum(totals_of_more[above], totals_of_more[node.path])
             ran[above] |= ran[node.path]
     rows = [
         (
@@ -61,13 +68,36 @@ def modules(profile: Profile) -> Records:
             node.params,
             held.get(node.path, 0),
             *figures(totals[node.path]),
+            *totals_of_more[node.path],
             *figures(node.own),
+            *more[node.path],
         )
         for node in nodes
     ]
     known = ("path", "name", "depth", "type", "calls", "ran", "aliases", "params", "own_params")
-    total, own = ([f"{kind}_{name}" for name in FIGURES] for kind in ("total", "own"))
+    names = (*FIGURES, *names_beside(profile))
+    total, own = ([f"{kind}_{name}" for name in names] for kind in ("total", "own"))
     return Records((*known, *total, *own), rows)
+
+
+def names_beside(profile: Profile) -> tuple[str, ...]:
+    """The figures that a module has beside its cost; what is saved, only where it was asked for."""
+    saved = () if profile.saved is None else (f"bytes_saved_{kind}" for kind in KINDS)
+    return ("activations", *saved)
+
+
+def beside(profile: Profile) -> dict[str, tuple[int, ...]]:
+    """The figures of `names_beside`, of each module alone."""
+    kept = {(told.scope, told.kind): told.nbytes for told in profile.saved or ()}
+    kinds = KINDS if profile.saved is not None else ()
+    return {
+        path: (written, *(kept.get((path, kind), 0) for kind in kinds))
+        for path, written in activations.by_scope(profile, own=True).items()
+    }
+
+
+def _sum(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(add, one, other))
 
 
 def calls(profile: Profile) -> Records:

@@ -54,6 +54,11 @@ def data_dependent() -> Profile:
     return count(lambda x: torch.exp(x[x > 0]), (100,), assume=Assume(nonzero=0.25))
 
 
+def saving() -> Profile:
+    model = nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 2))
+    return count(model, (3, 8), saved=True)
+
+
 def odd_values() -> Profile:
     """Arguments that JSON has no word for: infinities, complex numbers, dtypes, generators."""
 
@@ -82,7 +87,7 @@ def odd_layouts() -> Profile:
 
 PROFILES: dict[str, Callable[[], Profile]] = {
     "small": small, "llama": llama, "mobilenet": mobilenet, "data_dependent": data_dependent,
-    "odd_values": odd_values, "odd_layouts": odd_layouts,
+    "odd_values": odd_values, "odd_layouts": odd_layouts, "saving": saving,
 }  # fmt: skip
 
 made = cache(lambda name: SAMPLES[name] if name in SAMPLES else PROFILES[name]())
@@ -253,6 +258,7 @@ def test_the_small_models_summary_by_hand() -> None:
     assert found["totals"]["params"] == 2 * 3 + 3
     assert found["totals"]["macs"] == 2 * 4 * 2 * 3
     assert found["totals"]["comparable_flops"] == 2 * 2 * 4 * 2 * 3
+    assert found["totals"]["activations"] == 4 * 3
     linear = next(item for item in found["modules"] if item["path"] == "Sequential.0")
     assert (linear["type"], linear["depth"], linear["params"]) == ("Linear", 1, 9)
     assert linear["own_macs"] == linear["total_macs"] == 48

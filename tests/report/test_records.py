@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from torch import nn
 
-from flopdispatch import ArgumentError, Profile
+from flopdispatch import ArgumentError, Profile, count
 from flopdispatch.report.records import FIGURES, RECORDS, Records, figures, records
 from tests.report.samples import SAMPLES
 
@@ -146,3 +147,25 @@ def test_an_unknown_kind_is_refused() -> None:
     assert str(caught.value) == (
         "by= takes one of modules, operators, families, phases, dtypes, calls, got 'layers'"
     )
+
+
+SAVING = count(nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 2)), (3, 8), saved=True)
+
+
+def test_modules_have_the_elements_that_their_products_write() -> None:
+    rows = {row["path"]: row for row in records(SAVING).as_dicts()}
+    own = {path: row["own_activations"] for path, row in rows.items() if row["own_activations"]}
+    assert own == {"Sequential.0": 3 * 4, "Sequential.2": 3 * 2}
+    assert rows["Sequential"]["total_activations"] == rows[""]["total_activations"] == 18
+
+
+def test_modules_have_the_bytes_that_are_saved_where_they_were_asked_for() -> None:
+    rows = {row["path"]: row for row in records(SAVING).as_dicts()}
+    expected = {  # 3 x 8 floats of the input; 3 x 4 of tanh's result; 4 x 2 of the weight
+        "Sequential.0": (0, 0, 96), "Sequential.1": (48, 0, 0), "Sequential.2": (0, 32, 0),
+        "Sequential": (48, 32, 96), "": (48, 32, 96),
+    }  # fmt: skip
+    names = [f"total_bytes_saved_{kind}" for kind in ("activations", "parameters", "inputs")]
+    assert {path: tuple(row[name] for name in names) for path, row in rows.items()} == expected
+    assert [rows["Sequential"][name.replace("total", "own")] for name in names] == [0, 0, 0]
+    assert not [name for name in records(SAMPLES["toy"]).columns if "saved" in name]
