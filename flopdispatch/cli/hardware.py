@@ -28,7 +28,7 @@ from flopdispatch.cli import terminal
 from flopdispatch.cli.targets.inputs import dtype_named
 from flopdispatch.errors import ArgumentError
 from flopdispatch.hardware import BANDWIDTH, DTYPES, Hardware, measure_peak
-from flopdispatch.hardware.lookup import Table, as_csv, known, read
+from flopdispatch.hardware.lookup import Table, also, as_csv, known, read
 from flopdispatch.terminal import width
 from flopdispatch.units import si
 
@@ -68,9 +68,10 @@ def written(arguments: Namespace, wide: int | None) -> str:
         table = known() if arguments.file is None else read(Path(arguments.file))
         shown = [table.find(arguments.name)] if arguments.name else list(table.devices.values())
     if arguments.format == "json":
-        return json.dumps([asdict(one) for one in shown], indent=1)
+        named = [{**asdict(one), "names": also(one, table.names)} for one in shown]
+        return json.dumps(named, indent=1)
     if arguments.format == "csv":
-        return as_csv(shown)
+        return as_csv(shown, table.names)
     if arguments.name or arguments.measure is not None:
         return "\n".join(lines(shown[0], table.names))
     every = listed(shown, DTYPES)
@@ -94,8 +95,8 @@ def listed(shown: Iterable[Hardware], dtypes: Iterable[str]) -> str:
 
 def lines(one: Hardware, names: Mapping[str, str]) -> Iterator[str]:
     """A device's names, its figures, and below each the sources that it is from."""
-    also = [name for name, device in names.items() if device == one.name != name]
-    yield f"{one.name} (also {', '.join(also)})" if also else one.name
+    others = also(one, names)
+    yield f"{one.name} (also {', '.join(others)})" if others else one.name
     for dtype, rate in one.peaks.items():
         yield f"{dtype:<10} {si(rate, 'OP/s' if dtype == 'int8' else 'FLOP/s')}"
         yield from (f"           {source}" for source in one.sources.get(dtype, ()))

@@ -7,9 +7,11 @@ import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+from decimal import Decimal
+from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from flopdispatch.errors import ArgumentError
 from flopdispatch.hardware.device import BANDWIDTH, DTYPES, Hardware
@@ -18,7 +20,9 @@ DEVICES = Path(__file__).with_name("devices.csv")
 SOURCES = Path(__file__).with_name("sources.csv")
 COLUMNS = ["device", "entry", "value", "source"]
 NAME = "name"  # an entry that is another name of the device
-UNITS = {**dict.fromkeys(DTYPES, "e12"), BANDWIDTH: "e9"}  # TFLOP/s, TOP/s and GB/s
+UNITS = {**dict.fromkeys(DTYPES, 12), BANDWIDTH: 9}  # TFLOP/s, TOP/s and GB/s: powers of ten
+
+NEAR = 5  # devices that an error names at most
 
 # Words that tell no device from another.
 NOISE = {"nvidia", "tesla", "geforce", "gpu", "amd", "instinct", "google", "cloud", "intel"}
@@ -67,7 +71,7 @@ class Table:
         return f", but {' '.join(more)!r} makes it another device" if near and more else ""
 
     def near(self, name: str) -> list[str]:
-        """The devices that share most of a name's words, or are written much like it."""
+        """The devices that share most of a name's words, or have words much like them."""
         wanted = set(words(name))
         shared = {
             known: len(wanted & set(words(known)))
@@ -76,11 +80,16 @@ class Table:
         }
         best = max(shared.values(), default=0)
         close = [known for known, count in shared.items() if count == best]
-        for short in (glued, gist):
-            if not close and short(name):
-                alike = get_close_matches(short(name), {short(known) for known in self.names}, n=5)
-                close = [known for one in alike for known in self.names if short(known) == one]
-        return list(dict.fromkeys(self.names[known] for known in close))
+        if not close:
+            likeness = {known: alike(name, known) for known in self.names}
+            top = max((word for word, _ in likeness.values()), default=0.0)
+            close = [
+                known
+                for known, (word, whole) in likeness.items()
+                if (word > top - 0.1 if top else whole > 0.7)
+            ]
+            close.sort(key=lambda known: likeness[known], reverse=True)
+        return list(dict.fromkeys(self.names[known] for known in close))[:NEAR]
 
 
 def hardware(name: str | Hardware) -> Hardware:
@@ -100,10 +109,11 @@ def hardware(name: str | Hardware) -> Hardware:
         return name
     if not isinstance(name, str):
         raise ArgumentError(f"expected a device's name or a Hardware, got {name!r}")
-    path, ending, device = name.partition(".csv")
-    if not ending:
+    file = re.match(r"(.*\.csv)(.*)", name, re.DOTALL | re.IGNORECASE)
+    if file is None:
         return known().find(name)
-    table = read(Path(path + ending))
+    path, device = file.groups()
+    table = read(Path(path))
     if not device and len(table.devices) == 1:
         return next(iter(table.devices.values()))
     if not device.startswith(":"):
@@ -151,68 +161,95 @@ def read(path: Path, documents: Mapping[str, str] | None = None) -> Table:
     Raises: ArgumentError if the file can't be read or is no such table.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8-sig")  # as spreadsheets write it, or without a mark
+        lines = csv.reader(io.StringIO(text), skipinitialspace=True, strict=True)
+        rows = [(lines.line_num, [cell.strip() for cell in cells]) for cells in lines]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ArgumentError(f"can't read devices from {path}: {error}") from error
-    lines = csv.DictReader(text.splitlines())
-    if lines.fieldnames != COLUMNS:
+    head = rows[0][1] if rows else []
+    if head != COLUMNS:
         raise ArgumentError(
             f"{path} is no table of devices: expected the columns {','.join(COLUMNS)}, "
-            f"got {','.join(lines.fieldnames or ())!r}"
+            f"got {','.join(head)!r}"
         )
     found: dict[str, Entries] = {}
-    for row in lines:
-        place = f"{path}, line {lines.line_num}"
-        add(found.setdefault(row["device"], Entries()), row, documents or {}, place)
-    made = {}
+    for number, cells in rows[1:]:
+        if any(cells):
+            add(found, cells, documents or {}, f"{path}, line {number}")
+    made, names = {}, {}
+    known: dict[tuple[str, ...], str] = {}
     for name, entries in found.items():
         if BANDWIDTH not in entries.figures:
             raise ArgumentError(f"{path}: {name} has no entry {BANDWIDTH!r}")
         bandwidth = entries.figures.pop(BANDWIDTH)
         made[name] = Hardware(name, entries.figures, bandwidth, entries.sources)
-    names = {other: name for name, entries in found.items() for other in (name, *entries.names)}
-    return Table(made, names)
+        for other in (name, *entries.names):
+            names[other] = name
+            for spelling in spellings(other):
+                if known.setdefault(spelling, name) != name:
+                    raise ArgumentError(
+                        f"{path}: {other!r} is a name of two devices, {known[spelling]} and {name}"
+                    )
+    return Table(MappingProxyType(made), names)
 
 
 def add(
-    entries: Entries, row: Mapping[str, str | None], documents: Mapping[str, str], place: str
+    found: dict[str, Entries], cells: list[str], documents: Mapping[str, str], place: str
 ) -> None:
     """Add a line of a table, which stands at `place`, to what is known of its device.
 
     Raises: ArgumentError if the line isn't of the form that `load` tells.
     """
-    entry, value, source = row["entry"] or "", row["value"] or "", row["source"] or ""
+    if len(cells) > len(COLUMNS):
+        raise ArgumentError(
+            f"{place}: expected {len(COLUMNS)} cells, got {len(cells)}; quote one that has a comma"
+        )
+    device, entry, value, source = (*cells, "", "", "")[: len(COLUMNS)]
+    if not device:
+        raise ArgumentError(f"{place}: expected a device's name in the first cell, got none")
+    entries = found.setdefault(device, Entries())
     if entry == NAME:
+        if not value:
+            raise ArgumentError(f"{place}: {entry!r} is another name of {device}, got ''")
         entries.names.append(value)
         return
     if entry not in UNITS:
         raise ArgumentError(f"{place}: {entry!r} is none of {', '.join((*UNITS, NAME))}")
     if entry in entries.figures:
-        raise ArgumentError(f"{place}: a second {entry!r} of {row['device']}")
+        raise ArgumentError(f"{place}: a second {entry!r} of {device}")
     try:
-        entries.figures[entry] = float(value + UNITS[entry])
-    except ValueError as error:
+        entries.figures[entry] = float(Decimal(value).scaleb(UNITS[entry]))
+    except ArithmeticError as error:
         raise ArgumentError(f"{place}: {entry!r} is a number, got {value!r}") from error
     parts = [part.strip() for part in source.split(";") if part.strip()]
     entries.sources[entry] = tuple(documents.get(part, part) for part in parts)
 
 
-def as_csv(devices: Iterable[Hardware]) -> str:
-    """Devices as a file that `load` reads."""
+def as_csv(devices: Iterable[Hardware], names: Mapping[str, str]) -> str:
+    """Devices, with those of `names` that they go by, as a file that `load` reads."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for one in devices:
+        writer.writerows([one.name, NAME, other, ""] for other in also(one, names))
         for entry, rate in (*one.peaks.items(), (BANDWIDTH, one.bandwidth)):
-            value = rate / float(f"1{UNITS[entry]}")
-            writer.writerow([one.name, entry, value, "; ".join(one.sources.get(entry, ()))])
+            value = Decimal(str(rate)).scaleb(-UNITS[entry]).normalize()
+            writer.writerow([one.name, entry, f"{value:f}", "; ".join(one.sources.get(entry, ()))])
     return text.getvalue().rstrip("\n")
 
 
+def also(one: Hardware, names: Mapping[str, str]) -> list[str]:
+    """Those of `names` that a device goes by beside its own."""
+    return [name for name, device in names.items() if device == one.name != name]
+
+
 def words(name: str) -> list[str]:
-    """The words of a name that tell devices apart, in small letters."""
-    found = re.findall(r"[a-z0-9.]+", name.lower())
-    return [word for word in found if word not in NOISE]
+    """The words of a name that tell devices apart, in small letters; all where none would be left.
+
+    Marks, `(R)` and `(TM)`, are no words.
+    """
+    found = re.findall(r"(?:[^\W_]|\.)+", re.sub(r"\((r|tm|c)\)", " ", name.casefold()))
+    return [word for word in found if word not in NOISE] or found
 
 
 def spellings(name: str) -> set[tuple[str, ...]]:
@@ -225,11 +262,21 @@ def glued(name: str) -> str:
     return "".join(words(name))
 
 
-def gist(name: str) -> str:
-    """Those of its words that tell most: `4090`."""
-    return "".join(filter(tells, words(name)))
-
-
 def tells(word: str) -> bool:
     """Whether a word may name a device by itself: `h100`, but not `pcie` or `80gb`."""
-    return bool(re.search(r"\d", word)) and not re.fullmatch(r"\d+gb|hbm.*|sxm\d?", word)
+    return bool(re.search(r"\d", word)) and not re.fullmatch(r"\d+gb?|hbm.*|sxm\d?", word)
+
+
+def alike(name: str, known: str) -> tuple[float, float]:
+    """How much two names are alike, from 0 to 1: the words that tell most, and the whole.
+
+    Words are of one family if they begin with the same letters: `h800` and `h100`, not `v100`.
+    """
+    pairs = [
+        SequenceMatcher(None, one, other).ratio()
+        for one in filter(tells, words(name))
+        for other in filter(tells, words(known))
+        if re.split(r"\d", one)[0] == re.split(r"\d", other)[0]
+    ]
+    best = max(pairs, default=0.0)
+    return best if best > 0.6 else 0.0, SequenceMatcher(None, glued(name), glued(known)).ratio()

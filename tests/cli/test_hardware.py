@@ -63,15 +63,17 @@ def test_json_is_in_plain_units(mine: str, capsys: pytest.CaptureFixture[str]) -
     (one,) = json.loads(said(capsys, "--file", mine, "--format", "json"))
     assert one["peaks"] == {"bfloat16": 2.5e12, "int8": 5e12}
     assert one["bandwidth"] == 5e10
+    assert (one["name"], one["names"]) == ("mine", ["My GPU"])
     assert one["sources"]["bfloat16"] == ["sheet", "measured"]
 
 
 def test_csv_is_a_file_of_ones_own(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, "mine", "--file", mine, "--format", "csv").splitlines() == [
         "device,entry,value,source",
+        "mine,name,My GPU,",
         "mine,bfloat16,2.5,sheet; measured",
-        "mine,int8,5.0,",
-        "mine,bandwidth,50.0,sheet",
+        "mine,int8,5,",
+        "mine,bandwidth,50,sheet",
     ]
 
 
