@@ -264,10 +264,14 @@ class Profile:
     # Text and data
 
     def table(
-        self, depth: int | None = None, sort: str | None = None, width: int | None = None
+        self,
+        depth: int | None = None,
+        sort: str | None = None,
+        width: int | None = None,
+        by: str = "modules",
     ) -> str:
-        """The table of modules as text; `report/table.py` says what the arguments do."""
-        return self.report("table", depth=depth, sort=sort, width=width)
+        """The table of modules, or what `by` says; `report/table.py` tells the arguments."""
+        return self.report("table", depth=depth, sort=sort, width=width, by=by)
 
     def __str__(self) -> str:
         return self.table()

@@ -222,10 +222,17 @@ class Roofline:
     # Text and data
 
     def table(
-        self, depth: int | None = None, sort: str | None = None, width: int | None = None
+        self,
+        depth: int | None = None,
+        sort: str | None = None,
+        width: int | None = None,
+        by: str = "modules",
     ) -> str:
-        """The table of modules with their time bounds; arguments as of `profile.table`."""
-        return self.report("table", depth=depth, sort=sort, width=width)
+        """The table of modules with their time bounds; arguments as of `profile.table`.
+
+        `sort` may be `"time"` too, and `by` `"operators"`, `"families"`, `"phases"`, `"dtypes"`.
+        """
+        return self.report("table", depth=depth, sort=sort, width=width, by=by)
 
     def __str__(self) -> str:
         return self.table()

@@ -34,9 +34,15 @@ def add_output(parser: ArgumentParser) -> None:
     group.add_argument(
         "--depth", type=int, metavar="LEVELS", help="how many levels below the model to show"
     )
-    group.add_argument("--sort", choices=list(SORTS), help="the order of a module's children")
     group.add_argument(
-        "--by", choices=list(RECORDS), help="what a line of CSV stands for (modules)"
+        "--sort",
+        choices=[*SORTS, "time"],
+        help="the order of a module's children, or of lines; time is that of --hardware",
+    )
+    group.add_argument(
+        "--by",
+        choices=list(RECORDS),
+        help="what a line stands for (modules; calls are in CSV only)",
     )
     group.add_argument(
         "--metric", choices=list(METRICS), help="what the widths of a flame graph are (flops)"
@@ -92,6 +98,8 @@ def profile_writer(arguments: Namespace) -> Callable[[Profile], None]:
         option: value for option, value in given.items() if value is not None
     }
     machine = hardware_of(arguments)
+    if machine is None and arguments.sort == "time":
+        raise ArgumentError("--sort time goes with --hardware NAME, which is missing")
     check_options(name, options if machine is None else {**options, HARDWARE: machine})
     for file in filter(None, (out, arguments.plot)):
         if not Path(file).parent.is_dir():

@@ -12,9 +12,10 @@ from string import Template
 from typing import Any
 
 from flopdispatch.profile import COMPARABLE, Profile, Row
-from flopdispatch.report.html_data import BLOCK, Group, groups, only, tree
+from flopdispatch.report.html_data import Group, groups, only, tree
 from flopdispatch.report.html_tables import head, number, section, words
 from flopdispatch.report.markup import Markup, element, joined, visible
+from flopdispatch.report.records import BLOCK
 from flopdispatch.report.table import beside
 from flopdispatch.rules import UNCOUNTED, name_of
 from flopdispatch.units import exact, percent, si, some

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from flopdispatch.cost import Cost
 from flopdispatch.profile import Profile, Row, ScopeNode
 from flopdispatch.report.markup import visible
-from flopdispatch.report.records import grouped
+from flopdispatch.report.records import BLOCK, grouped
 from flopdispatch.report.table import OUTSIDE
 from flopdispatch.rules import Price
 from flopdispatch.units import exact, percent, si, some
 
-BLOCK = "(the whole block)"
 COLOURED = 0.01  # of all FLOPs, MACs, bytes and parameters: a type with less has no colour
 
 

@@ -9,28 +9,31 @@ from tabulate import tabulate
 
 from flopdispatch.profile import Profile
 from flopdispatch.report.markup import visible
-from flopdispatch.report.table import HEADERS, alignment, footer, lines
+from flopdispatch.report.table import WORDS, alignment, footer, headers, lines
 
 TREE = re.compile("^[│ ]*[├└]─ ")
 SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&#])")
 
 
-def render(profile: Profile, depth: int | None = None, sort: str | None = None) -> str:
-    """The rows of the table and its footer as GitHub's Markdown; `depth` and `sort` as there.
+def render(
+    profile: Profile, depth: int | None = None, sort: str | None = None, by: str = "modules"
+) -> str:
+    """The rows of the table and its footer as GitHub's Markdown; the options as there.
 
     Names are code spans, so that nothing in them is read as Markdown, HTML or a mention.
 
-    Raises: ArgumentError for another `depth` or `sort`.
+    Raises: ArgumentError for another `depth`, `sort` or `by`.
     """
-    return written(HEADERS, lines(profile, depth, sort), footer(profile))
+    return written(headers(by), lines(profile, depth, sort, by), footer(profile))
 
 
 def written(headers: Sequence[str], cells: list[list[str]], notes: list[str]) -> str:
     """A table of cells, the total last, with notes as a list below it."""
     *rows, total = cells
+    types = 1 if headers[1] in WORDS else 0
     text = tabulate(
         [
-            *([_label(label), code(kind), *figures] for label, kind, *figures in rows),
+            *([_label(row[0]), *map(code, row[1 : 1 + types]), *row[1 + types :]] for row in rows),
             [f"**{total[0]}**", *total[1:]],
         ],
         headers=headers,

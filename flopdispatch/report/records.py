@@ -19,6 +19,8 @@ from flopdispatch.spec import tensors
 # The figures of a cost: its fields, and the sums that people ask for.
 FIGURES = (*FIELDS[:4], "flops", *FIELDS[4:], "bytes")
 
+BLOCK = "(the whole block)"
+
 
 class Records(NamedTuple):
     """Rows of plain values under named columns; `columns[0]` tells the rows apart, if any does."""
@@ -132,9 +134,8 @@ def operators(profile: Profile) -> Records:
 
     An operator whose calls are of several families or states has all of them, with commas.
     """
-    names = [name_of(call.overload) for call in profile.calls]
     rows = []
-    for name, (members, cost) in grouped(profile, lambda row: names[row.call]).items():
+    for name, (members, cost) in grouped(profile, namer(profile, "operators")).items():
         prices = [profile.prices[row.call] for row in members]
         words = (
             ", ".join(dict.fromkeys(filter(None, (getattr(price, part) for price in prices))))
@@ -146,17 +147,17 @@ def operators(profile: Profile) -> Records:
 
 def families(profile: Profile) -> Records:
     """One row an operator family, the most FLOPs first."""
-    return _by("family", profile, lambda row: profile.prices[row.call].family)
+    return _by("family", profile, namer(profile, "families"))
 
 
 def phases(profile: Profile) -> Records:
     """One row a phase that ran, the most FLOPs first."""
-    return _by("phase", profile, lambda row: row.phase)
+    return _by("phase", profile, namer(profile, "phases"))
 
 
 def dtypes(profile: Profile) -> Records:
     """One row a dtype computed in, the most FLOPs first; `""` for operators without tensors."""
-    return _by("dtype", profile, lambda row: dtype_name(profile.prices[row.call].dtype))
+    return _by("dtype", profile, namer(profile, "dtypes"))
 
 
 RECORDS: dict[str, Callable[[Profile], Records]] = {
@@ -183,6 +184,24 @@ def _by(column: str, profile: Profile, name: Callable[[Row], str]) -> Records:
     groups = grouped(profile, name).items()
     rows = [(key, _times(members), *figures(cost)) for key, (members, cost) in groups]
     return Records((column, "calls", *FIGURES), rows)
+
+
+def namer(profile: Profile, by: str) -> Callable[[Row], str]:
+    """What a row of a profile is called where rows are grouped.
+
+    Raises: ArgumentError for another `by`.
+    """
+    calls, prices = profile.calls, profile.prices
+    known: dict[str, Callable[[Row], str]] = {
+        "operators": lambda row: name_of(calls[row.call].overload),
+        "families": lambda row: prices[row.call].family,
+        "phases": lambda row: row.phase,
+        "dtypes": lambda row: dtype_name(prices[row.call].dtype),
+        "modules": lambda row: row.scope or BLOCK,
+    }
+    if by not in known:
+        raise ArgumentError(f"by= takes one of {', '.join(known)}, got {by!r}")
+    return known[by]
 
 
 def grouped(profile: Profile, name: Callable[[Row], str]) -> dict[str, tuple[list[Row], Cost]]:

@@ -5,37 +5,45 @@ from __future__ import annotations
 from typing import Any
 
 from flopdispatch.report import csv, html, html_roofline, json, markdown, table
-from flopdispatch.report.records import Records, records
-from flopdispatch.report.roofline_points import bound_by, namer
-from flopdispatch.report.rows import DisplayRow
+from flopdispatch.report.lines import NAMES, check_by, names, ordered
+from flopdispatch.report.records import Records, namer, records
+from flopdispatch.report.roofline_points import bound_by
+from flopdispatch.report.rows import SORTS, DisplayRow
 from flopdispatch.roofline import MEMORY, Bound, Roofline
-from flopdispatch.units import duration, percent, si
+from flopdispatch.units import duration, exact, percent, si
 
-HEADERS = ("Module", "Type", "Work", "Bytes", "Work/byte", "Bound by", "Time", "Share")
+HEADERS = ("Work", "Bytes", "Work/byte", "Bound by", "Time", "Share")
 COLUMNS = ("work", "work_per_byte", "bound", "seconds", "memory_seconds")
 
 
 def as_table(
-    roofline: Roofline, depth: int | None = None, sort: str | None = None, width: int | None = None
+    roofline: Roofline,
+    depth: int | None = None,
+    sort: str | None = None,
+    width: int | None = None,
+    by: str = "modules",
 ) -> str:
     """The tree of modules with work, bytes, what bounds each and the least time that it takes.
 
-    The arguments are those of the table without a machine.
+    The arguments are those of the table without a machine; `sort` may be `"time"` too. Operators,
+    families, phases and dtypes are in that order unless told otherwise.
 
-    Raises: ArgumentError for another `depth`, `sort` or `width`.
+    Raises: ArgumentError for another `depth`, `sort`, `width` or `by`.
     """
-    cells = [list(HEADERS), *lines(roofline, depth, sort)]
+    cells = [headers(by), *lines(roofline, depth, sort, by)]
     below = [*notes(roofline), *table.footer(roofline.profile)]
     return table.drawn(cells, below, width)
 
 
-def as_markdown(roofline: Roofline, depth: int | None = None, sort: str | None = None) -> str:
+def as_markdown(
+    roofline: Roofline, depth: int | None = None, sort: str | None = None, by: str = "modules"
+) -> str:
     """The rows of the table and its footer as GitHub's Markdown.
 
-    Raises: ArgumentError for another `depth` or `sort`.
+    Raises: ArgumentError for another `depth`, `sort` or `by`.
     """
     below = [*notes(roofline), *table.footer(roofline.profile)]
-    return markdown.written(HEADERS, lines(roofline, depth, sort), below)
+    return markdown.written(headers(by), lines(roofline, depth, sort, by), below)
 
 
 def as_csv(roofline: Roofline, by: str = "modules") -> str:
@@ -59,27 +67,47 @@ def as_html(roofline: Roofline, title: str | None = None) -> str:
     return html.page(roofline.profile, title, html_roofline.LINK, more)
 
 
-def lines(roofline: Roofline, depth: int | None = None, sort: str | None = None) -> list[list[str]]:
-    """The cells of each row below HEADERS, the last one with the total.
+def headers(by: str) -> list[str]:
+    """What stands above the columns. Raises: ArgumentError for another `by`."""
+    check_by(by)
+    return [*NAMES[by], *HEADERS]
 
-    Raises: ArgumentError for another `depth` or `sort`.
+
+def lines(
+    roofline: Roofline, depth: int | None = None, sort: str | None = None, by: str = "modules"
+) -> list[list[str]]:
+    """The cells of each row below the headers, the last one with the total.
+
+    Raises: ArgumentError for another `depth`, `sort` or `by`.
     """
-    bounds = roofline.by_scope()
-    outside = roofline.by_scope(own=True)[""]
-    *rows, (label, total) = table.rows(roofline.profile, depth, sort)
-    found = []
-    for name, row in rows:
-        parts = [(bounds[path], 1) for path in row.paths]
-        found.append(_line(name, row, Bound.total(parts) if parts else outside, roofline))
-    return [*found, _line(label, total, roofline.total, roofline)]
+    if by != "modules":
+        check_by(by)
+        groups = roofline.grouped(namer(roofline.profile, by))
+        sorts = SORTS | {"time": lambda line: -groups[line.label].seconds}
+        found = ordered(roofline.profile, by, depth, sort or "time", sorts)
+        rows = [(names(by, line.label, line.family), groups[line.label]) for line in found]
+        rows.append((names(by, "Total", ""), roofline.total))
+        return [[*named, *_figures(bound, roofline)] for named, bound in rows]
+    own, bounds = roofline.by_scope(own=True), roofline.by_scope()
+
+    def bound(row: DisplayRow) -> Bound:
+        return Bound.total((bounds[path], 1) for path in row.paths)
+
+    sorts = SORTS | {"time": lambda row: -bound(row).seconds}
+    *tree, (label, total) = table.rows(roofline.profile, depth, sort, sorts)
+    cells = [_line(name, row, bound(row) if row.paths else own[""], roofline) for name, row in tree]
+    return [*cells, _line(label, total, roofline.total, roofline)]
 
 
 def _line(label: str, row: DisplayRow, bound: Bound, roofline: Roofline) -> list[str]:
     if not row.ran:
         return [label, row.module_type, "not called", "", "", "", "", ""]
+    return [label, row.module_type, *_figures(bound, roofline)]
+
+
+def _figures(bound: Bound, roofline: Roofline) -> list[str]:
+    """The cells below HEADERS."""
     return [
-        label,
-        row.module_type,
         si(bound.operations),
         si(bound.nbytes, "B"),
         "" if bound.intensity is None else si(bound.intensity),
@@ -105,12 +133,15 @@ def notes(roofline: Roofline) -> list[str]:
     """What a reader of the times has to know: the machine, the bounds of the whole, the phases."""
     total = roofline.total
     phases = (f"{name} {duration(bound.seconds)}" for name, bound in roofline.by_phase().items())
+    missing = sum(roofline.profile.uncounted.values())
+    word = "call" if missing == 1 else "calls"
     return [
         machine(roofline),
         f"At least {duration(total.seconds)} if calls run one by one; "
         f"{duration(total.overlapped_seconds)} if all overlap; "
         f"{duration(total.compute_seconds)} for the arithmetic alone",
         f"Times of phases: {', '.join(phases) or 'none'}",
+        *([f"Times leave out {exact(missing)} {word} of uncounted operators"] if missing else ()),
     ]
 
 

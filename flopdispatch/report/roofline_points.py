@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
-from flopdispatch.errors import ArgumentError
-from flopdispatch.profile import Profile, Row
-from flopdispatch.report.records import dtype_name
+from flopdispatch.report.records import namer
 from flopdispatch.roofline import MEMORY, Bound, Roofline
-from flopdispatch.rules import name_of
 from flopdispatch.units import percent
-
-BLOCK = "(the whole block)"
 
 
 class Point(NamedTuple):
@@ -52,24 +46,6 @@ def groups(roofline: Roofline, by: str) -> dict[str, Bound]:
     Raises: ArgumentError for another `by`.
     """
     return roofline.grouped(namer(roofline.profile, by))
-
-
-def namer(profile: Profile, by: str) -> Callable[[Row], str]:
-    """What a row of a profile is called where rows are grouped.
-
-    Raises: ArgumentError for another `by`.
-    """
-    calls, prices = profile.calls, profile.prices
-    known: dict[str, Callable[[Row], str]] = {
-        "operators": lambda row: name_of(calls[row.call].overload),
-        "families": lambda row: prices[row.call].family,
-        "phases": lambda row: row.phase,
-        "dtypes": lambda row: dtype_name(prices[row.call].dtype),
-        "modules": lambda row: row.scope or BLOCK,
-    }
-    if by not in known:
-        raise ArgumentError(f"by= takes one of {', '.join(known)}, got {by!r}")
-    return known[by]
 
 
 def axes(roofline: Roofline, shown: list[Point]) -> Axes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from flopdispatch.cost import Cost
 from flopdispatch.profile import ScopeNode
@@ -29,7 +30,7 @@ class DisplayRow:
     paths: tuple[str, ...] = field(default=(), compare=False)
 
 
-SORTS = {
+SORTS: dict[str, Callable[[Any], Any]] = {
     "flops": lambda row: -row.cost.flops,
     "macs": lambda row: -row.cost.macs,
     "params": lambda row: -row.params,
@@ -121,11 +122,17 @@ def _together(rows: Sequence[DisplayRow]) -> DisplayRow:
 
 
 def indented(
-    rows: tuple[DisplayRow, ...], depth: int | None, sort: str | None, lead: str = ""
+    rows: tuple[DisplayRow, ...],
+    depth: int | None,
+    sort: Callable[[DisplayRow], Any] | None,
+    lead: str = "",
 ) -> Iterator[tuple[str, DisplayRow]]:
-    """Each row with its label drawn into the tree, down to `depth` levels."""
+    """Each row with its label drawn into the tree, down to `depth` levels.
+
+    `sort` is what siblings are ordered by.
+    """
     if sort is not None:
-        rows = tuple(sorted(rows, key=SORTS[sort]))
+        rows = tuple(sorted(rows, key=sort))
     for i, row in enumerate(rows):
         last = i == len(rows) - 1
         branch = "" if lead == "" else lead[:-3] + ("└─ " if last else "├─ ")

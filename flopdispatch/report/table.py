@@ -12,6 +12,16 @@ from flopdispatch.assumptions import Assumption
 from flopdispatch.cost import Cost
 from flopdispatch.errors import ArgumentError
 from flopdispatch.profile import COMPARABLE, Profile, check_depth
+from flopdispatch.report.lines import (
+    NAMES,
+    Line,
+    Sorts,
+    check_by,
+    check_sort,
+    names,
+    ordered,
+    shorter,
+)
 from flopdispatch.report.markup import visible
 from flopdispatch.report.rows import SORTS, DisplayRow, display_rows, indented
 from flopdispatch.rules import name_of
@@ -19,6 +29,7 @@ from flopdispatch.saved import KINDS
 from flopdispatch.units import exact, percent, shortened, si, some
 
 HEADERS = ("Module", "Type", "Params", "MACs", "FLOPs", "Share", "Bytes")
+WORDS = {name for names in NAMES.values() for name in names}  # columns of text
 GAP = 2  # characters between columns
 LEAST_TYPE, LEAST_NAME = 8, 16  # characters that a narrow table leaves of types and names
 OUTSIDE = "(outside of modules)"
@@ -26,7 +37,11 @@ MAX_ASSUMED = 5  # kinds of assumptions about data shown
 
 
 def render(
-    profile: Profile, depth: int | None = None, sort: str | None = None, width: int | None = None
+    profile: Profile,
+    depth: int | None = None,
+    sort: str | None = None,
+    width: int | None = None,
+    by: str = "modules",
 ) -> str:
     """The tree of modules with parameters, MACs, FLOPs, share of FLOPs and bytes moved.
 
@@ -34,23 +49,34 @@ def render(
     siblings by `"flops"`, `"macs"`, `"params"`, `"bytes"` (largest first) or `"name"`; None
     keeps the order of the model. Equal siblings stand in one row with their sum. A row's
     figures include the modules below it. `width` is how many characters a line may have, None
-    for any number: types, or else the ends of names, are left out, and the footer is wrapped.
+    for any number: types, or else the ends of names, are left out, and the footer is wrapped. `by`
+    is what a line stands for: `"modules"`, or `"operators"`, `"families"`, `"phases"` or
+    `"dtypes"`, which have calls in place of parameters, and no `depth`.
 
-    Raises: ArgumentError for another `depth`, `sort` or `width`.
+    Raises: ArgumentError for another `depth`, `sort`, `width` or `by`.
     """
-    return drawn([list(HEADERS), *lines(profile, depth, sort)], footer(profile), width)
+    return drawn([headers(by), *lines(profile, depth, sort, by)], footer(profile), width)
+
+
+def headers(by: str) -> list[str]:
+    """What stands above the columns. Raises: ArgumentError for another `by`."""
+    check_by(by)
+    return [*NAMES[by], "Params" if by == "modules" else "Calls", *HEADERS[3:]]
 
 
 def drawn(cells: list[list[str]], notes: list[str], width: int | None) -> str:
     """A table of cells, the headers first and the total last, with notes below it.
 
-    The first two columns are names and types, the others figures.
+    The first column is of names, a second one may be of types, the others are figures. Where there
+    are no types, names are short, and aren't cut.
 
     Raises: ArgumentError for a `width` that is no number of characters and not None.
     """
     if width is not None and (type(width) is not int or width < 1):
         raise ArgumentError(f"width= takes an integer >= 1 or None, got {width!r}")
-    headers, *body = cells if width is None else fitted(cells, width)
+    if width is not None and cells[0][1] in WORDS:
+        cells = fitted(cells, width, shortened if cells[0][0] == "Module" else shorter)
+    headers, *body = cells
     text = tabulate(
         body,
         headers=headers,
@@ -65,30 +91,39 @@ def drawn(cells: list[list[str]], notes: list[str], width: int | None) -> str:
 
 def alignment(headers: Iterable[str]) -> list[str]:
     """Where the text of each column stands in its cells."""
-    return ["left" if name in ("Module", "Type") else "right" for name in headers]
+    return ["left" if name in WORDS else "right" for name in headers]
 
 
-def lines(profile: Profile, depth: int | None = None, sort: str | None = None) -> list[list[str]]:
-    """The cells of each row below HEADERS, the last one with the total.
+def lines(
+    profile: Profile, depth: int | None = None, sort: str | None = None, by: str = "modules"
+) -> list[list[str]]:
+    """The cells of each row below the headers, the last one with the total.
 
-    Raises: ArgumentError for another `depth` or `sort`.
+    Raises: ArgumentError for another `depth`, `sort` or `by`.
     """
-    return [_line(label, row, profile.total) for label, row in rows(profile, depth, sort)]
+    whole = profile.total
+    if by == "modules":
+        return [_line(label, row, whole) for label, row in rows(profile, depth, sort)]
+    found = ordered(profile, by, depth, sort)
+    total = Line("Total", "", sum(line.calls for line in found), whole)
+    return [
+        [*names(by, line.label, line.family), exact(line.calls), *_figures(line.cost, whole)]
+        for line in (*found, total)
+    ]
 
 
 def rows(
-    profile: Profile, depth: int | None = None, sort: str | None = None
+    profile: Profile, depth: int | None = None, sort: str | None = None, sorts: Sorts = SORTS
 ) -> list[tuple[str, DisplayRow]]:
     """The label and what it stands for, of each row of the table, the last one the total.
 
     Raises: ArgumentError for another `depth` or `sort`.
     """
     check_depth(depth)
-    if sort is not None and sort not in SORTS:
-        raise ArgumentError(f"sort= takes one of {', '.join(SORTS)} or None, got {sort!r}")
+    check_sort(sort, sorts)
+    key = None if sort is None else sorts[sort]
     found = [
-        (_label(label, row), row)
-        for label, row in indented(display_rows(profile.root), depth, sort)
+        (_label(label, row), row) for label, row in indented(display_rows(profile.root), depth, key)
     ]
     own = profile.root.own
     if own != Cost() or not found:
@@ -151,14 +186,16 @@ def _label(label: str, row: DisplayRow) -> str:
 def _line(label: str, row: DisplayRow, whole: Cost) -> list[str]:
     if not row.ran:
         return [label, row.module_type, si(row.params), "not called", "", "", ""]
+    return [label, row.module_type, si(row.params), *_figures(row.cost, whole)]
+
+
+def _figures(cost: Cost, whole: Cost) -> list[str]:
+    """The cells below the last four of HEADERS."""
     return [
-        label,
-        row.module_type,
-        si(row.params),
-        si(row.cost.macs),
-        si(row.cost.flops),
-        percent(row.cost.flops, whole.flops),
-        si(row.cost.nbytes, "B"),
+        si(cost.macs),
+        si(cost.flops),
+        percent(cost.flops, whole.flops),
+        si(cost.nbytes, "B"),
     ]
 
 

@@ -107,10 +107,11 @@ def test_what_a_flame_graph_shows_can_be_chosen(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.usefixtures("profile")
 def test_an_option_of_another_format_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["price", "profile.json", "--by", "phases"]) == 2
-    assert "has no option 'by': leave it out, or take one of the formats that have it: csv" in (
-        capsys.readouterr().err
-    )
+    assert main(["price", "profile.json", "--by", "phases", "--format", "folded"]) == 2
+    assert (
+        "has no option 'by': leave it out, or take one of the formats that have it: table, "
+        "markdown, csv"
+    ) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,16 @@ def test_count_and_price_write_what_the_roofline_reports(
     assert capsys.readouterr().out == expected
 
 
+def test_lines_by_operator_in_the_order_of_their_times(
+    net: Profile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--by", "operators", "--sort", "time", "--hardware", "L4", "--out", "table.txt"]
+    assert main(["price", "net.json", *more]) == 0
+    expected = net.roofline("L4").table(by="operators", sort="time")
+    assert Path("table.txt").read_text() == expected + "\n"
+    assert capsys.readouterr().out == ""
+
+
 def test_the_plot_is_drawn_beside(net: Profile, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["price", "net.json", "--hardware", "L4", "--plot", "cli.svg"]) == 0
     assert "Machine: L4: float32" in capsys.readouterr().out
@@ -65,6 +75,7 @@ def test_sweep_has_the_time_of_each_size(capsys: pytest.CaptureFixture[str]) -> 
     ("options", "message"),
     [
         (["--hardware", "nonesuch"], "no device 'nonesuch' is known"),
+        (["--sort", "time"], "--sort time goes with --hardware NAME, which is missing"),
         (["--tf32"], "--tf32 goes with --hardware NAME, which is missing"),
         (["--plot", "x.svg"], "--plot goes with --hardware NAME, which is missing"),
         (["--hardware", "L4", "--plot", "no/x.svg"], "can't write no/x.svg: there is no folder no"),
