@@ -25,8 +25,8 @@ class MfuCallback(Callback):  # type: ignore[misc]
 
     `tokens` and `samples` are functions that say how many are in a batch. All other arguments are
     MfuMeter's; the rates go to the trainer's loggers unless `log` is given. `meter` is the
-    MfuMeter, once training begins. A batch whose tensors can't be seen needs `key`, a function of
-    it, as MfuMeter.step says.
+    MfuMeter, once training begins; it stays while the trainer's module is the same. A batch whose
+    tensors can't be seen needs `key`, a function of it, as MfuMeter.step says.
 
     Each batch is a step of the meter, so that gradients may be accumulated over several.
 
@@ -48,20 +48,25 @@ class MfuCallback(Callback):  # type: ignore[misc]
         self._samples = samples
         self._key = key
         self._options = options
+        self._module: Any = None
         self._step: AbstractContextManager[None] | None = None
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Make the meter of this module."""
+        """Make the meter of this module, which goes on over fits, validations and tests."""
+        if self.meter is not None and self._module is pl_module:
+            self.meter.pause()
+            return
 
         def log(rates: Rates) -> None:
             values = rates.to_dict()
             kind = values.pop("kind")
             del values["step"]  # the loggers go by the trainer's
             named = {f"{kind}/{name}": value for name, value in values.items()}
-            for logger in trainer.loggers:
-                logger.log_metrics(named, step=trainer.global_step)
+            for logger in pl_module.trainer.loggers:
+                logger.log_metrics(named, step=pl_module.trainer.global_step)
 
         self.meter = MfuMeter(pl_module, self._hardware, **{"log": log, **self._options})
+        self._module = pl_module
 
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
@@ -93,30 +98,29 @@ class MfuCallback(Callback):  # type: ignore[misc]
         """An evaluation step ends."""
         self._end(None)
 
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Leave the step that another hook has skipped, by returning -1."""
+        self._end(StopIteration())
+
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Leave the step that the exception ended: nothing of it stays active."""
         self._end(exception)
 
     def _begin(self, batch: Any, evaluation: bool) -> None:
         assert self.meter is not None
-        self._step = self.meter.step(
+        step = self.meter.step(
             batch,
             tokens=self._tokens and self._tokens(batch),
             samples=self._samples and self._samples(batch),
             evaluation=evaluation,
             key=self._key and self._key(batch),
         )
-        self._step.__enter__()
+        step.__enter__()
+        self._step = step
 
     def _end(self, error: BaseException | None) -> None:
         step, self._step = self._step, None
-        if step is None:
-            return
-        if error is None:
-            step.__exit__(None, None, None)
-            return
-        try:
+        if step is not None and error is not None:
             step.__exit__(type(error), error, error.__traceback__)
-        except BaseException as same:
-            if same is not error:
-                raise
+        elif step is not None:
+            step.__exit__(None, None, None)

@@ -27,8 +27,8 @@ def tokens_in(inputs: Any) -> int | None:
 
 
 def samples_in(inputs: Any) -> int | None:
-    """The first dimension of the first tensor."""
-    return next((len(value) for value in inputs.values() if hasattr(value, "shape")), None)
+    """The first dimension of the first tensor that has one."""
+    return next((len(value) for value in inputs.values() if getattr(value, "shape", ())), None)
 
 
 class MfuCallback(TrainerCallback):  # type: ignore[misc]
@@ -36,7 +36,9 @@ class MfuCallback(TrainerCallback):  # type: ignore[misc]
 
     `trainer.add_callback(MfuCallback(trainer, "H100-SXM"))`. `tokens` and `samples` are functions
     that say how many are in a batch. All other arguments are MfuMeter's; the rates go to
-    `trainer.log` unless `log` is given. `meter` is the MfuMeter.
+    `trainer.log` unless `log` is given. `meter` is the MfuMeter, another one once the trainer has
+    made another model. Inputs whose tensors can't be seen need `key`, a function of them, as
+    MfuMeter.step says.
 
     While it trains, the trainer's `training_step` and `prediction_step` are steps of the meter:
     callbacks aren't told the batch. The optimizer's step lies between two of them, in their time.
@@ -51,12 +53,16 @@ class MfuCallback(TrainerCallback):  # type: ignore[misc]
         *,
         tokens: Amount = tokens_in,
         samples: Amount = samples_in,
+        key: Callable[[Any], Any] | None = None,
         **options: Any,
     ) -> None:
         self._trainer = trainer
+        self._hardware = hardware
         self._tokens = tokens
         self._samples = samples
-        self._before: dict[str, Any] = {}  # what the trainer had of its own by these names
+        self._key = key
+        # The methods that measure now, and what the trainer had of its own by their names.
+        self._measured: dict[str, tuple[Any, Any]] = {}
 
         def log(rates: Rates) -> None:
             values = rates.to_dict()
@@ -64,32 +70,49 @@ class MfuCallback(TrainerCallback):  # type: ignore[misc]
             del values["step"]  # the trainer's log has its own
             trainer.log({f"{kind}_{name}": value for name, value in values.items()})
 
-        self.meter = MfuMeter(trainer.model, hardware, **{"log": log, **options})
+        self._options = {"log": log, **options}
+        self._meet(trainer.model)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure the trainer's steps from now on."""
-        self._measure("training_step", evaluation=False)
-        self._measure("prediction_step", evaluation=True)
+        if self._trainer.model is not self._model:
+            self._meet(self._trainer.model)
+        self.meter.pause()
+        if not self._measured:  # it does if an exception ended the training before
+            self._measure("training_step", evaluation=False)
+            self._measure("prediction_step", evaluation=True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Leave the trainer's methods as they were."""
-        for name, before in self._before.items():
-            if before is None:
-                delattr(self._trainer, name)
-            else:
-                setattr(self._trainer, name, before)
-        self._before.clear()
+        own = vars(self._trainer)
+        for name, (measured, before) in self._measured.items():
+            if own.get(name) is measured:  # else it is within another callback's
+                del own[name]
+                if before is not None:
+                    own[name] = before
+        self._measured.clear()
+
+    def _meet(self, model: Any) -> None:
+        self._model = model
+        self.meter = MfuMeter(model, self._hardware, **self._options)
 
     def _measure(self, name: str, evaluation: bool) -> None:
-        if name in self._before:
-            return  # an exception ended the training before
-        self._before[name] = vars(self._trainer).get(name)
+        before = vars(self._trainer).get(name)
         method = getattr(self._trainer, name)
 
         @wraps(method)
         def measured(model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            tokens, samples = self._tokens(inputs), self._samples(inputs)
-            with self.meter.step(inputs, tokens=tokens, samples=samples, evaluation=evaluation):
+            if name not in self._measured:
+                return method(model, inputs, *args, **kwargs)
+            step = self.meter.step(
+                inputs,
+                tokens=self._tokens(inputs),
+                samples=self._samples(inputs),
+                evaluation=evaluation,
+                key=self._key and self._key(inputs),
+            )
+            with step:
                 return method(model, inputs, *args, **kwargs)
 
+        self._measured[name] = measured, before
         setattr(self._trainer, name, measured)

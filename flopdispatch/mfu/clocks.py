@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 
 class Clock(Protocol):
@@ -35,12 +36,15 @@ class HostClock:
 
 
 class CudaClock:
-    """Events in the GPU's stream: nothing waits for them but `seconds`."""
+    """Events in a GPU's stream: nothing waits for them but `seconds`."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.device = device
 
     def mark(self) -> Any:
         """An event in the current stream, which says when the GPU comes to it."""
         event = torch.cuda.Event(enable_timing=True)
-        event.record()
+        event.record(torch.cuda.current_stream(self.device))
         return event
 
     def seconds(self, spans: Iterable[tuple[Any, Any]]) -> float:
@@ -51,8 +55,14 @@ class CudaClock:
         return sum((begin.elapsed_time(end) / 1000 for begin, end in spans), 0.0)
 
 
-def clock_of(read: Callable[[], float] | None) -> Clock:
-    """The clock for this process: of the host where it is told how to read it or has no GPU."""
+def clock_of(read: Callable[[], float] | None, model: nn.Module | None) -> Clock:
+    """The clock of a model's steps: the host's where it is told how to read it or has no GPU.
+
+    On CUDA it is of the GPU that the model is on, else of the current one.
+    """
     if read is not None:
         return HostClock(read)
-    return CudaClock() if torch.cuda.is_initialized() else HostClock()
+    if not torch.cuda.is_initialized():
+        return HostClock()
+    parameters = [] if model is None else model.parameters()
+    return CudaClock(next((p.device for p in parameters if p.is_cuda), None))

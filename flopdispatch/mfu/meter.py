@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from flopdispatch.hardware import hardware as find_hardware
 from flopdispatch.mfu.clocks import Clock, clock_of
 from flopdispatch.mfu.logs import Log, json_lines
 from flopdispatch.mfu.rates import EVALUATION, TRAINING, Rates, together, total
-from flopdispatch.mfu.work import Work, check_figure, shapes_in, state_of
+from flopdispatch.mfu.work import Work, check_figure, name_of, state_of
 from flopdispatch.profile import Profile
 from flopdispatch.registry import Registry
 
@@ -32,8 +33,8 @@ class Timed(NamedTuple):
 
     work: Work
     span: tuple[Any, Any]
-    tokens: int | None
-    samples: int | None
+    tokens: Any
+    samples: Any
 
 
 @dataclass(slots=True)
@@ -63,8 +64,9 @@ class MfuMeter:
 
     A step's time goes from the end of the one before to its own end, so that loading data and all
     else between steps is in it. Steps that are counted aren't timed. On CUDA the times are those of
-    events in the current stream, and the processor waits for the GPU only when rates are asked for
-    or logged. `clock` is a function that says the time in seconds, to measure by that instead.
+    events in the current stream of the model's GPU, and the processor waits for it only when rates
+    are asked for or logged. `clock` is a function that says the time in seconds, to measure by that
+    instead.
 
     `rates()` are of the last `window` steps; every `window` timed steps they go to `log`, any
     callable or None, on rank 0 of a process group. Each rank counts its own FLOPs against its own
@@ -106,8 +108,13 @@ class MfuMeter:
             )
         if type(window) is not int or window < 1:
             raise ArgumentError(f"window= takes a number of steps >= 1, got {window!r}")
+        for name, given in (("log", log), ("clock", clock)):
+            if given is not None and not callable(given):
+                raise ArgumentError(f"{name}= takes a function or None, got {given!r}")
         check_figure(figure)
         self.hardware = None if hardware is None else find_hardware(hardware)
+        if self.hardware is not None and dtype is not None:
+            self.hardware.peak(dtype)  # raises where none is known
         self.dtype = dtype
         self.figure = figure
         self.window = window
@@ -117,84 +124,59 @@ class MfuMeter:
         self._read = clock
         self._clock: Clock | None = None
         self._model = model if isinstance(model, nn.Module) else None
-        self._fixed = None if self._model is not None else self._work(_profile(model))
-        self._known: dict[Hashable, Work] = {}
+        self._fixed = None if isinstance(model, nn.Module) else self._work(profile_of(model))
+        # By state first: that of a large model is thousands of flags, and batches have many shapes.
+        self._known: dict[Hashable, dict[Hashable, Work]] = {}
         self._tracks = {kind: Track(deque(maxlen=window)) for kind in (TRAINING, EVALUATION)}
         self._inside = False
 
-    @contextmanager
     def step(
         self,
         batch: Any = None,
         *,
-        tokens: int | None = None,
-        samples: int | None = None,
+        tokens: Any = None,
+        samples: Any = None,
         evaluation: bool = False,
         key: Hashable = None,
-    ) -> Iterator[None]:
+    ) -> AbstractContextManager[None]:
         """A step of the loop, or a part of one when gradients are accumulated.
 
-        `batch` is what it computes on: tensors, in any lists, tuples, dicts and dataclasses. Their
-        shapes and dtypes tell steps apart; `key` does so besides, or where there are no tensors to
-        look at. Without both, all steps cost the same. `tokens` and `samples` are for the rates.
-        `evaluation=True` is a step that isn't of training: such steps have rates of their own.
+        `batch` is what it computes on: tensors, in any lists, tuples, mappings and dataclasses.
+        Their shapes and dtypes tell steps apart, and the keys that lead to them; `key` does so
+        besides, or where there are no tensors to look at. Without both, all steps cost the same.
+        `tokens` and `samples` are how many there are, for the rates: numbers, or tensors of one
+        number, which are read when rates are asked for. `evaluation=True` is a step that isn't of
+        training: such steps have rates of their own.
 
         An exception comes through as it is. The step that it ended is no step: it is neither
         counted nor timed, and what was known before stays.
 
-        Raises: ArgumentError if no tensor is found in `batch`, or the hardware has no known peak
-        for the dtype; CounterStateError inside another step of this meter.
+        Raises: ArgumentError if no tensor is found in `batch` and there is no `key`, or the
+        hardware has no known peak for the dtype; CounterStateError inside another step of this
+        meter.
         """
-        if self._inside:
-            raise CounterStateError(
-                "this MfuMeter is in a step already: leave it before the next one begins"
-            )
         kind = EVALUATION if evaluation else TRAINING
-        name = self._name(batch, key, kind)
-        work = self._fixed or self._known.get(name)
-        if self._clock is None:
-            self._clock = clock_of(self._read)
-        track, other = self._tracks[kind], self._tracks[TRAINING if evaluation else EVALUATION]
-        other.last = None
-        begin = self._clock.mark() if track.last is None else track.last
-        counter = None
-        if work is None:
-            counter = FlopCounter(display=False, convention=self._registry)
-        self._inside = True
-        try:
-            with counting(counter) if counter else nullcontext():
-                yield
-        except BaseException:
-            track.last = None
-            raise
-        finally:
-            self._inside = False
-        track.steps += 1
-        if counter is not None:
-            work = self._known[name] = self._work(counter.profile)
-            track.counted += 1
-            self.work, track.last = work, self._clock.mark()
-            return
-        assert work is not None
-        self.work, track.last = work, self._clock.mark()
-        track.window.append(Timed(work, (begin, track.last), tokens, samples))
-        if (track.steps - track.counted) % self.window == 0 and self.log and _rank() == 0:
-            rates = self.rates(evaluation)
-            assert rates is not None
-            self.log(rates)
+        return Step(self, kind, name_of(batch, key), tokens, samples)
 
     def expect(
-        self, batch: Any, profile: Profile, *, evaluation: bool = False, key: Hashable = None
+        self,
+        batch: Any,
+        profile: Profile | FlopCounter,
+        *,
+        evaluation: bool = False,
+        key: Hashable = None,
     ) -> None:
         """Take the cost of a step on such a batch, in the model's present state, from a profile.
 
         `count(model, ..., backward=True)` gives one before training, on meta; the step isn't
         counted then. `batch`, `evaluation` and `key` are as for `step`.
 
-        Raises: ArgumentError if no tensor is in `batch`, or the hardware has no known peak.
+        Raises: ArgumentError if no tensor is in `batch` and there is no `key`, the profile is of
+        nothing, or the hardware has no known peak.
         """
         kind = EVALUATION if evaluation else TRAINING
-        self._known[self._name(batch, key, kind)] = self._work(profile)
+        name = kind, name_of(batch, key)
+        self._works()[name] = self._work(profile_of(profile))
 
     def recount(self) -> None:
         """Count each kind of step again: after a change that neither shapes nor modes tell of."""
@@ -252,26 +234,92 @@ class MfuMeter:
         rates = self.rates()
         return rates.hfu if rates else None
 
-    def _name(self, batch: Any, key: Hashable, kind: str) -> Hashable:
-        """What is the same for two steps that cost the same."""
-        shapes = () if batch is None else shapes_in(batch)
-        return kind, key, shapes, () if self._model is None else state_of(self._model)
+    def _works(self) -> dict[Hashable, Work]:
+        """What steps cost in the model's present state, by kind and batch."""
+        return self._known.setdefault(() if self._model is None else state_of(self._model), {})
 
     def _work(self, profile: Profile) -> Work:
         """What a profile costs, of which the peak is known."""
         work = Work.of(profile, self.figure)
-        self._peak(work)
+        self._share([(work, work.hardware_flops)], 1.0)  # raises where none is known
         return work
 
-    def _peak(self, work: Work) -> float | None:
-        dtype = self.dtype or work.dtype
-        return None if self.hardware is None or dtype is None else self.hardware.peak(dtype)
-
-    def _share(self, flops: list[tuple[Work, int]], seconds: float) -> float | None:
+    def _share(self, flops: Iterable[tuple[Work, int]], seconds: float) -> float | None:
         """The time that FLOPs take at the peak, as a share of a time."""
-        peaks = [(number, self._peak(work)) for work, number in flops]
-        at_peak = [number / peak for number, peak in peaks if peak is not None]
-        return sum(at_peak) / seconds if seconds and len(at_peak) == len(peaks) else None
+        if self.hardware is None or not seconds:
+            return None
+        by_dtype: dict[torch.dtype | None, int] = {}
+        for work, number in flops:
+            by_dtype[work.dtype] = by_dtype.get(work.dtype, 0) + number
+        at_peak = 0.0
+        for dtype, number in by_dtype.items():
+            if number:
+                rate = self.dtype or dtype
+                if rate is None:
+                    return None
+                at_peak += number / self.hardware.peak(rate)
+        return at_peak / seconds
+
+
+class Step(AbstractContextManager[None]):
+    """A step of a meter: counted if it is the first of its kind, else timed."""
+
+    __slots__ = ("_begin", "_counter", "_counting", "_kind", "_meter", "_name", "_samples",
+                 "_tokens", "_work", "_works")  # fmt: skip
+
+    def __init__(
+        self, meter: MfuMeter, kind: str, name: Hashable, tokens: Any, samples: Any
+    ) -> None:
+        self._meter, self._kind, self._name = meter, kind, (kind, name)
+        self._tokens, self._samples = tokens, samples
+
+    def __enter__(self) -> None:
+        meter, track = self._meter, self._meter._tracks[self._kind]
+        if meter._inside:
+            raise CounterStateError(
+                "this MfuMeter is in a step already: leave it before the next one begins"
+            )
+        self._works = meter._works()
+        self._work = meter._fixed or self._works.get(self._name)
+        if meter._clock is None:
+            meter._clock = clock_of(meter._read, meter._model)
+        meter._tracks[EVALUATION if self._kind == TRAINING else TRAINING].last = None
+        self._begin = meter._clock.mark() if track.last is None else track.last
+        self._counter = self._counting = None
+        if self._work is None:
+            self._counter = FlopCounter(display=False, convention=meter._registry)
+            self._counting = counting(self._counter)
+            self._counting.__enter__()
+        meter._inside = True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        meter, track, work = self._meter, self._meter._tracks[self._kind], self._work
+        counter, block = self._counter, self._counting
+        self._counter = self._counting = None
+        meter._inside, track.last = False, None
+        if block is not None:
+            block.__exit__(kind, error, traceback)
+        if kind is not None:
+            return
+        assert meter._clock is not None
+        if counter is not None:
+            meter.work = self._works[self._name] = meter._work(counter.profile)
+            track.steps, track.counted = track.steps + 1, track.counted + 1
+            track.last = meter._clock.mark()
+            return
+        assert work is not None
+        track.steps += 1
+        meter.work, track.last = work, meter._clock.mark()
+        track.window.append(Timed(work, (self._begin, track.last), self._tokens, self._samples))
+        if (track.steps - track.counted) % meter.window == 0 and meter.log and _rank() == 0:
+            rates = meter.rates(self._kind == EVALUATION)
+            assert rates is not None
+            meter.log(rates)
 
 
 @contextmanager
@@ -286,9 +334,20 @@ def counting(counter: FlopCounter) -> Iterator[None]:
             yield
 
 
-def _profile(counted: Profile | FlopCounter | nn.Module) -> Profile:
-    assert not isinstance(counted, nn.Module)
-    return counted if isinstance(counted, Profile) else counted.profile
+def profile_of(counted: Profile | FlopCounter) -> Profile:
+    """The profile of a step.
+
+    Raises: ArgumentError if nothing was counted.
+    """
+    if not isinstance(counted, Profile | FlopCounter):
+        raise ArgumentError(f"expected the Profile or FlopCounter of one step, got {counted!r}")
+    profile = counted if isinstance(counted, Profile) else counted.profile
+    if not profile.rows:
+        raise ArgumentError(
+            "expected the Profile or FlopCounter of one step, got one that has counted nothing: "
+            "give the module, whose first step is counted, or count a step before"
+        )
+    return profile
 
 
 def _grouped() -> bool:

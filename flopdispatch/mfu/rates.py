@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flopdispatch.errors import ArgumentError
+
 TRAINING, EVALUATION = "training", "evaluation"
 
 
@@ -99,10 +101,19 @@ def together(ranks: Sequence[Rates]) -> Rates:
     )
 
 
-def total(amounts: Sequence[int | None]) -> int | None:
-    """The sum, None if one isn't known."""
-    known = [amount for amount in amounts if amount is not None]
-    return sum(known) if len(known) == len(amounts) else None
+def total(amounts: Sequence[Any]) -> int | None:
+    """The sum of numbers or tensors of one, None if one isn't known.
+
+    Raises: ArgumentError for what is no number.
+    """
+    if any(amount is None for amount in amounts):
+        return None
+    try:
+        return sum(map(int, amounts))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(
+            f"tokens= and samples= take a number, or a tensor of one: {error}"
+        ) from error
 
 
 def _share(shares: Sequence[tuple[float | None, float]], seconds: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -46,7 +46,7 @@ class Work:
         check_figure(figure)
         model = _without(profile, OPTIMIZER, RECOMPUTE)
         hardware = _without(profile, OPTIMIZER)
-        costs = model.by_dtype()
+        costs = {dtype: cost for dtype, cost in hardware.by_dtype().items() if cost.flops}
         return cls(
             model_flops=getattr(model, FIGURES[figure]),
             hardware_flops=getattr(hardware, FIGURES[figure]),
@@ -65,38 +65,50 @@ def _without(profile: Profile, *phases: str) -> Profile:
     return replace(profile, rows=tuple(row for row in profile.rows if row.phase not in phases))
 
 
-def shapes_in(batch: Any) -> tuple[Hashable, ...]:
-    """Shape and dtype of each tensor or array in a batch, the values of a mapping by their keys.
+def name_of(batch: Any, key: Hashable = None) -> Hashable:
+    """What is the same for two batches that cost the same in the same model.
 
-    Raises: ArgumentError if there is none.
-
-    Example:
-
-        >>> shapes_in({"y": torch.ones(2), "x": [torch.ones(2, 3)]})
-        (((2, 3), torch.float32), ((2,), torch.float32))
+    Raises: ArgumentError if there are no tensors in a batch and no key, or it can't be hashed.
     """
-    found = tuple(_shapes(batch))
-    if not found:
-        raise ArgumentError(
-            f"no tensor is in the batch, a {type(batch).__name__}: give the step its tensors in "
-            "lists, tuples, dicts or dataclasses, or key=, anything hashable that is another "
-            "where a step computes something else"
-        )
-    return found
+    found: list[Hashable] = []
+    _note_shapes(batch, found)
+    if key is None:
+        if not found and batch is not None:
+            raise ArgumentError(
+                f"no tensor is in the batch, a {type(batch).__name__}: give the step its tensors "
+                "in lists, tuples, dicts or dataclasses, or key=, anything hashable that is "
+                "another where a step computes something else"
+            )
+        return tuple(found)
+    try:
+        hash(key)
+    except TypeError as error:
+        raise ArgumentError(f"key= takes anything hashable, got {key!r}") from error
+    return key, tuple(found)
 
 
-def _shapes(value: Any) -> Iterator[Hashable]:
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        yield tuple(value.shape), value.dtype
-    elif isinstance(value, Mapping):
-        for name in sorted(value, key=str):
-            yield from _shapes(value[name])
+def _note_shapes(value: Any, found: list[Hashable]) -> None:
+    """Note shape and dtype of each tensor or array, and the names that lead to them."""
+    if isinstance(value, torch.Tensor) and value.is_nested:
+        found.append((value.size(0), value.numel(), value.dtype))  # it has no one shape
+    elif hasattr(value, "shape") and hasattr(value, "dtype"):
+        found.append((tuple(value.shape), value.dtype))
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _shapes(item)
+            _note_shapes(item, found)
+    elif isinstance(value, Mapping):
+        for name in sorted(value, key=str):
+            _note_named(name, value[name], found)
     elif is_dataclass(value):
         for field in fields(value):
-            yield from _shapes(getattr(value, field.name))
+            _note_named(field.name, getattr(value, field.name), found)
+
+
+def _note_named(name: Hashable, value: Any, found: list[Hashable]) -> None:
+    before = len(found)
+    _note_shapes(value, found)
+    if len(found) > before:
+        found.append(name)
 
 
 def state_of(model: nn.Module) -> tuple[bool, ...]:
@@ -106,10 +118,13 @@ def state_of(model: nn.Module) -> tuple[bool, ...]:
     duplicates, take several times as long.
     """
     state: list[bool] = []
-    waiting = [model]
-    while waiting:
-        module = waiting.pop()
+    modules: list[nn.Module | None] = [model]
+    for module in modules:  # which grows meanwhile
+        if module is None:
+            continue
         state.append(module.training)
-        state += [p.requires_grad for p in module._parameters.values() if p is not None]
-        waiting += [child for child in module._modules.values() if child is not None]
+        if parameters := module._parameters:
+            state += [p.requires_grad for p in parameters.values() if p is not None]
+        if children := module._modules:
+            modules += children.values()
     return tuple(state)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from flopdispatch.errors import ArgumentError
 from flopdispatch.mfu import Rates
-from tests.mfu.loops import MACHINE, Ticks, comparable
+from tests.mfu.loops import MACHINE, Ticks, comparable, flops
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 ROWS = 3
@@ -46,7 +46,7 @@ def lightning_module(broken_at: int | None = None) -> Any:
     return Tiny()
 
 
-def fit(module: Any, callback: Any, folder: Path, **options: Any) -> None:
+def fit(module: Any, callback: Any, folder: Path, collate: Any = None, **options: Any) -> Any:
     lightning = pytest.importorskip("lightning.pytorch")
     data = TensorDataset(torch.ones(4 * ROWS, 8), torch.zeros(4 * ROWS, dtype=torch.long))
     trainer = lightning.Trainer(
@@ -60,7 +60,9 @@ def fit(module: Any, callback: Any, folder: Path, **options: Any) -> None:
         default_root_dir=folder,
         **{"logger": False, **options},
     )
-    trainer.fit(module, DataLoader(data, ROWS), DataLoader(data, ROWS))
+    loader = DataLoader(data, ROWS, collate_fn=collate)
+    trainer.fit(module, loader, loader)
+    return trainer
 
 
 def test_lightning_counts_one_batch_of_each_kind(tmp_path: Path) -> None:
@@ -117,6 +119,60 @@ def test_an_exception_in_lightning_leaves_nothing_behind(batch: int, tmp_path: P
         pass
 
 
+@pytest.mark.parametrize("skipped", [0, 2])
+def test_a_batch_that_lightning_skips_is_no_step(skipped: int, tmp_path: Path) -> None:
+    pytest.importorskip("lightning.pytorch")
+    from flopdispatch.integrations.lightning import MfuCallback  # noqa: PLC0415
+
+    module, callback = lightning_module(), MfuCallback(MACHINE, log=None)
+    module.on_train_batch_start = lambda batch, number: -1 if number == skipped else None
+    fit(module, callback, tmp_path)
+    assert _get_current_dispatch_mode_stack() == []
+    assert callback.meter is not None
+    rates = callback.meter.rates()
+    assert (rates.step if rates else 0) == 2 * skipped  # -1 ends each of two epochs
+
+
+def test_lightnings_other_stages_leave_the_rates_of_a_fit(tmp_path: Path) -> None:
+    pytest.importorskip("lightning.pytorch")
+    from flopdispatch.integrations.lightning import MfuCallback  # noqa: PLC0415
+
+    ticks = Ticks()
+    module, callback = lightning_module(), MfuCallback(MACHINE, log=None, clock=ticks)
+    module.on_train_batch_start = lambda batch, number: setattr(ticks, "now", ticks.now + 1.0)
+    trainer = fit(module, callback, tmp_path, limit_val_batches=2)
+    ticks.now += 1000.0  # between two fits
+    trainer.validate(module, DataLoader(TensorDataset(torch.ones(2 * ROWS, 8)), ROWS))
+    fit(module, callback, tmp_path, limit_val_batches=2)
+    assert callback.meter is not None
+    training, evaluation = callback.meter.rates(), callback.meter.rates(evaluation=True)
+    assert training is not None
+    assert evaluation is not None
+    assert (training.step, training.counted, training.seconds) == (16, 1, 15.0)
+    assert (evaluation.step, evaluation.counted, evaluation.seconds) == (10, 2, 0.0)
+
+
+def test_lightnings_batches_without_visible_tensors_have_a_key(tmp_path: Path) -> None:
+    pytest.importorskip("lightning.pytorch")
+    from flopdispatch.integrations.lightning import MfuCallback  # noqa: PLC0415
+
+    class Rows:
+        """A batch as a library of its own has it."""
+
+        def __init__(self, rows: Any) -> None:
+            self.x, self.y = map(torch.stack, zip(*rows))
+
+    module = lightning_module()
+    step = module.training_step
+    module.training_step = lambda batch, batch_idx: step((batch.x, batch.y), batch_idx)
+    callback = MfuCallback(MACHINE, log=None, key=lambda batch: len(batch.x))
+    fit(module, callback, tmp_path, collate=Rows, limit_val_batches=0)
+    assert callback.meter is not None
+    rates = callback.meter.rates()
+    assert rates is not None
+    assert (rates.step, rates.counted) == (8, 1)
+
+
 class Tiny(nn.Module):
     """A model as Trainer takes it."""
 
@@ -139,7 +195,7 @@ def trained_on(model: nn.Module, ids: torch.Tensor) -> None:
     model(ids, ids)["loss"].backward()
 
 
-def trainer_of(model: nn.Module, folder: Path) -> Any:
+def trainer_of(model: nn.Module, folder: Path, **options: Any) -> Any:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
     row = {"input_ids": torch.ones(5, dtype=torch.long), "labels": torch.ones(5, dtype=torch.long)}
@@ -150,10 +206,10 @@ def trainer_of(model: nn.Module, folder: Path) -> Any:
         per_device_train_batch_size=ROWS,
         per_device_eval_batch_size=ROWS,
         gradient_accumulation_steps=2,
-        eval_strategy="epoch",
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
+        **{"eval_strategy": "epoch", **options},
     )
     rows = [row] * (4 * ROWS)
     return transformers.Trainer(model, arguments, train_dataset=rows, eval_dataset=rows)
@@ -199,6 +255,77 @@ def test_an_exception_in_trainer_leaves_nothing_behind(tmp_path: Path) -> None:
     rates = callback.meter.rates()
     assert rates is not None
     assert (rates.step, rates.counted) == (8, 2)  # the second is after an evaluation
+
+
+def test_a_model_that_the_trainer_makes_anew_is_the_meters(tmp_path: Path) -> None:
+    from flopdispatch.integrations.transformers import MfuCallback  # noqa: PLC0415
+
+    trainer = trainer_of(Tiny(), tmp_path, eval_strategy="no")
+    trainer.model_init = Tiny
+
+    class Freezing(importlib.import_module("transformers").TrainerCallback):  # type: ignore[misc]
+        """Freezes the embedding after the second optimizer step."""
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 2:
+                kwargs["model"].embedding.requires_grad_(False)
+
+    callback = MfuCallback(trainer, MACHINE, log=None, clock=Ticks())
+    trainer.add_callback(callback)
+    trainer.add_callback(Freezing())
+    trainer.train()
+    rates = callback.meter.rates()
+    assert rates is not None
+    assert (rates.step, rates.counted) == (8, 2)
+
+
+def test_the_time_between_two_trainings_is_in_no_step(tmp_path: Path) -> None:
+    from flopdispatch.integrations.transformers import MfuCallback  # noqa: PLC0415
+
+    trainer, ticks = trainer_of(Tiny(), tmp_path, eval_strategy="no"), Ticks()
+    callback = MfuCallback(trainer, MACHINE, log=None, clock=ticks)
+    trainer.add_callback(callback)
+    for _ in range(2):
+        trainer.train()
+        ticks.now += 1000.0
+    rates = callback.meter.rates()
+    assert rates is not None
+    assert (rates.step, rates.counted, rates.seconds) == (16, 1, 0.0)
+
+
+def test_trainers_inputs_may_have_scalars_first_or_a_key(tmp_path: Path) -> None:
+    from flopdispatch.integrations.transformers import MfuCallback, samples_in  # noqa: PLC0415
+
+    ids = torch.ones(ROWS, 5, dtype=torch.long)
+    assert samples_in({"scale": torch.tensor(2.0), "text": "", "input_ids": ids}) == ROWS
+    trainer = trainer_of(Tiny(), tmp_path, eval_strategy="no")
+    keys = iter("aabbaabb")
+    callback = MfuCallback(trainer, MACHINE, log=None, key=lambda inputs: next(keys))
+    trainer.add_callback(callback)
+    trainer.train()
+    rates = callback.meter.rates()
+    assert rates is not None
+    assert (rates.step, rates.counted) == (8, 2)
+
+
+def test_two_meters_of_a_trainer_leave_when_it_has_trained(tmp_path: Path) -> None:
+    from flopdispatch.integrations.transformers import MfuCallback  # noqa: PLC0415
+
+    trainer = trainer_of(Tiny(), tmp_path)
+    callbacks = [
+        MfuCallback(trainer, MACHINE, log=None, clock=Ticks(), figure=figure)
+        for figure in ("comparable", "flops")
+    ]
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    trainer.train()
+    trainer.evaluate()
+    products, everything = [flops(callback.meter) for callback in callbacks]
+    assert products < everything
+    for callback in callbacks:
+        rates = callback.meter.rates(evaluation=True)
+        assert rates is not None
+        assert rates.step == 8  # none of the evaluation after training
 
 
 @pytest.mark.parametrize(

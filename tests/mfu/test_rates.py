@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +12,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from flopdispatch import MfuMeter, count
+from flopdispatch import FlopCounter, MfuMeter, count
 from flopdispatch.errors import ArgumentError, CounterStateError
 from flopdispatch.hardware import Hardware
-from flopdispatch.mfu import Rates, Work
+from flopdispatch.mfu import Rates, Work, json_lines
+from flopdispatch.mfu.clocks import CudaClock, HostClock, clock_of
 from tests.mfu.loops import MACHINE, Net, Ticks, comparable, flops, quiet, trained
 
 
@@ -78,6 +81,20 @@ def test_tokens_of_some_steps_only_are_no_rate() -> None:
     rates = meter.rates()
     assert rates is not None
     assert rates.tokens_per_s is None
+
+
+def test_amounts_may_be_tensors_of_one_number() -> None:
+    stream = io.StringIO()
+    profile = count(Net(), (2, 8), backward=True)
+    meter, ticks = quiet(profile, window=2, log=json_lines(stream))
+    for tokens in (torch.tensor(5), torch.ones(3).sum()):
+        with meter.step(tokens=tokens, samples=1):
+            ticks.now += 1.0
+    assert json.loads(stream.getvalue())["tokens_per_s"] == (5 + 3) / 2
+    with meter.step(tokens="many", samples=1):
+        pass
+    with pytest.raises(ArgumentError, match="tokens= and samples= take a number"):
+        meter.rates()
 
 
 def test_each_window_is_logged_once() -> None:
@@ -151,6 +168,12 @@ def test_steps_do_not_nest() -> None:
         (lambda: MfuMeter(Net(), window=0), "window= takes a number of steps >= 1, got 0"),
         (lambda: MfuMeter(Net(), figure="macs"), "figure= takes one of comparable, flops"),
         (lambda: MfuMeter(Net()).expect(["text"], count(Net(), (2, 8))), "no tensor is in"),
+        (lambda: MfuMeter(Net()).expect(None, None), "the Profile or FlopCounter of one step"),  # type: ignore[arg-type]
+        (lambda: MfuMeter(Net()).step(key=[1]), r"key= takes anything hashable, got \[1\]"),  # type: ignore[arg-type]
+        (lambda: MfuMeter(FlopCounter(display=False)), "one that has counted nothing"),
+        (lambda: MfuMeter(Net(), MACHINE, dtype="tf32"), "machine has no known peak rate of tf32"),
+        (lambda: MfuMeter(Net(), log="mfu.jsonl"), "log= takes a function or None, got 'mfu"),  # type: ignore[arg-type]
+        (lambda: MfuMeter(Net(), clock=1.0), "clock= takes a function or None, got 1.0"),  # type: ignore[arg-type]
         (
             lambda: MfuMeter(count(Net(), (2, 8)), MACHINE, dtype="float16"),
             "machine has no known peak rate of float16",
@@ -185,7 +208,8 @@ class Event:
     def __init__(self, enable_timing: bool) -> None:
         assert enable_timing
 
-    def record(self) -> None:
+    def record(self, stream: str) -> None:
+        assert stream == "current stream"
         self.reached = Event.now + 1.0
 
     def synchronize(self) -> None:
@@ -200,6 +224,7 @@ def test_on_cuda_time_is_between_events_and_waited_for_at_the_end_of_a_window(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "current stream")
     monkeypatch.setattr(Event, "now", 0.0)
     monkeypatch.setattr(Event, "waits", 0)
     logged: list[Rates] = []
@@ -211,3 +236,32 @@ def test_on_cuda_time_is_between_events_and_waited_for_at_the_end_of_a_window(
         waits.append(Event.waits)
     assert waits == [0, 0, 1, 1, 1, 2]
     assert [rates.seconds for rates in logged] == [6.0, 6.0]
+
+
+def test_on_cuda_time_is_that_of_the_gpu_that_the_model_is_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class There:
+        """A parameter on another GPU than the current one."""
+
+        is_cuda = True
+        device = torch.device("cuda", 1)
+
+    model = nn.Linear(8, 4)
+    assert isinstance(clock_of(None, model), HostClock)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    clocks = [clock_of(None, model), clock_of(None, None)]
+    monkeypatch.setattr(model, "parameters", lambda: [torch.ones(1), There()])
+    clocks.append(clock_of(None, model))
+    assert all(isinstance(clock, CudaClock) for clock in clocks)
+    asked: list[Any] = []
+
+    def current_stream(device: Any) -> str:
+        asked.append(device)
+        return "current stream"
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", current_stream)
+    for clock in clocks:
+        clock.mark()
+    assert asked == [None, None, torch.device("cuda", 1)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import weakref
 from typing import Any
 
 import pytest
@@ -148,6 +150,91 @@ def test_a_functions_head_in_bfloat16_goes_by_the_dtype_of_most_products() -> No
     assert meter.mfu == 2 * (2 * 2 * 8 * 8) / 4000
     assert meter.work is not None
     assert meter.work.dtype is torch.bfloat16
+
+
+def test_a_step_without_flops_needs_no_peak_and_reaches_none_of_it() -> None:
+    model, x = Net(), torch.ones(2, 8)
+    meter, ticks = quiet(model)
+    for shape in (2, 3, 2, 3):
+        with meter.step(torch.ones(shape, 8)):
+            if shape == 3:
+                torch.arange(5).sum()  # int64, whose rate isn't known
+            else:
+                trained(model, x)
+            ticks.now += 1.0
+    assert meter.work is not None
+    assert (meter.work.model_flops, meter.work.dtype) == (0, None)
+    assert meter.mfu == 896 / 1000 / 2  # of the two that were timed, one has products
+
+
+# What tells steps apart
+
+
+def test_the_same_shapes_by_other_names_are_another_step() -> None:
+    first, second, x = nn.Linear(8, 4), nn.Linear(8, 16), torch.ones(2, 8)
+    both = nn.ModuleDict({"first": first, "second": second})
+    meter, _ = quiet(both)
+    seen = []
+    for name in ("first", "second", "first", "second"):
+        with meter.step({"text": "none", "of": {name: x}}):
+            both[name](x).sum().backward()
+        seen.append(flops(meter))
+    assert seen == [256, 1024, 256, 1024]
+    rates = meter.rates()
+    assert rates is not None
+    assert rates.counted == 2
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_nested_tensors_go_by_their_rows_and_elements(layout: torch.layout) -> None:
+    model = Net()
+    meter, _ = quiet(model)
+    for lengths in ((3, 2), (3, 2), (1, 4), (9, 2)):
+        parts = [torch.ones(length, 8) for length in lengths]
+        with meter.step(torch.nested.nested_tensor(parts, layout=layout)):
+            trained(model, parts[0])
+    rates = meter.rates()
+    assert rates is not None
+    assert (rates.step, rates.counted) == (4, 2)
+
+
+def test_a_key_stands_for_a_batch_whose_tensors_are_out_of_sight() -> None:
+    model, x = Net(), torch.ones(2, 8)
+    meter, _ = quiet(model)
+    for key in ("short", "long", "short"):
+        with meter.step(object(), key=key):
+            trained(model, x)
+    rates = meter.rates()
+    assert rates is not None
+    assert (rates.step, rates.counted) == (3, 2)
+
+
+def test_a_large_models_state_is_kept_once_however_many_the_shapes() -> None:
+    model = nn.Sequential(*[nn.ReLU() for _ in range(5000)])
+    meter, _ = quiet(model)
+    shapes = 40
+    tracemalloc.start()
+    try:
+        for key in range(shapes):
+            with meter.step(key=key):
+                pass
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < shapes * 5000 * 8 / 4  # a flag for each module takes 8 bytes
+
+
+def test_a_batch_may_be_freed_within_its_step() -> None:
+    model, x = Net(), torch.ones(2, 8)
+    meter, _ = quiet(model)
+    for _ in range(2):
+        x = torch.ones(2, 8)
+        freed = weakref.ref(x)
+        with meter.step({"x": x}):
+            trained(model, x)
+            del x
+            assert freed() is None
 
 
 # Nothing in the loop
