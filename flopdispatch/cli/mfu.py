@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from math import inf
 from typing import Any
 
 from flopdispatch.cli import terminal
@@ -53,7 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    if not arguments.seconds > 0:
+    if not 0 < arguments.seconds < inf:
         raise ArgumentError(f"--seconds takes a time > 0, got {arguments.seconds}")
     if arguments.devices < 1:
         raise ArgumentError(f"--devices takes a number >= 1, got {arguments.devices}")

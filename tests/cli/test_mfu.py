@@ -92,6 +92,7 @@ def test_more_than_the_peak_is_a_warning(
     [
         (["--seconds", "0"], "--seconds takes a time > 0"),
         (["--seconds", "nan"], "--seconds takes a time > 0"),
+        (["--seconds", "inf"], "--seconds takes a time > 0"),
         (["--seconds", "1", "--devices", "0"], "--devices takes a number >= 1"),
         (["--seconds", "1", "--peak", "float99"], "float99"),
         (["--seconds", "1", "--hardware", "T5"], "no device 'T5' is known"),
