@@ -17,9 +17,11 @@ from flopdispatch.hardware import DTYPES, Hardware
 from flopdispatch.hardware import hardware as found_hardware
 from flopdispatch.hardware.device import rate_name
 from flopdispatch.profile import Profile, Row, walk
-from flopdispatch.rules import Price
+from flopdispatch.rules import Price, name_of
+from flopdispatch.units import some
 
 COMPUTE, MEMORY = "compute", "memory"
+FLOATING = tuple(name for name in DTYPES if name != "int8")
 
 Name = TypeVar("Name")
 
@@ -137,20 +139,24 @@ class Roofline:
 
         Each call's floating-point operations are held against the peak rate of the dtype that it
         computes in, or of `dtype` for all; bytes stay as they were counted. With `tf32`, matrix
-        products, convolutions and attention in float32 run at the rate of TF32. MACs of 8-bit
-        integers run at the rate of int8. Other integer operations, comparisons and
+        products, convolutions, attention and recurrent layers in float32 run at the rate of TF32.
+        MACs of 8-bit integers run at the rate of int8. Other integer operations, comparisons and
         transcendentals have no published rate: such calls are bound by their bytes.
 
         Raises: ArgumentError for an unknown machine or `dtype`, or a rate that isn't known of it.
         """
         found = found_hardware(hardware)
         wanted = None if dtype is None else rate_name(dtype)
-        if wanted is not None and (wanted not in DTYPES or wanted == "int8"):
-            floating = ", ".join(name for name in DTYPES if name != "int8")
+        if wanted is not None and wanted not in FLOATING:
+            floating = ", ".join(FLOATING)
             raise ArgumentError(f"dtype= takes one of {floating} or None, got {dtype!r}")
         works = [work_of(price, wanted, tf32) for price in profile.prices]
-        names = dict.fromkeys(name for work in works for name in work)
-        rates = {name: found.peak(name) for name in names} | {MEMORY: found.bandwidth}
+        users: dict[str, dict[str, None]] = {}
+        for work, call in zip(works, profile.calls):
+            for name in work:
+                users.setdefault(name, {})[name_of(call.overload)] = None
+        rates = {name: _rate(found, name, list(ops)) for name, ops in users.items()}
+        rates[MEMORY] = found.bandwidth
         bounds = (
             Bound.of(work, price.cost.nbytes, rates) for work, price in zip(works, profile.prices)
         )
@@ -267,6 +273,19 @@ class Roofline:
         Raises: ArgumentError for another `by` or ending, or if matplotlib isn't installed.
         """
         import_module("flopdispatch.report.roofline_plot").save(self, path, by)
+
+
+def _rate(machine: Hardware, name: str, operators: list[str]) -> float:
+    """A peak rate that operators run at. Raises: ArgumentError if it isn't known."""
+    if name in machine.peaks:
+        return machine.peaks[name]
+    instead = {"int8": "", "tf32": "leave TF32 out, or "}
+    raise ArgumentError(
+        f"{machine.name} has no known peak rate of {name}; known are "
+        f"{', '.join(machine.peaks) or 'none'}. {some(operators)} would run at it: "
+        f"{instead.get(name, 'hold all against another rate (dtype= or --rate), or ')}"
+        "give a machine that has it, as Hardware(name, peaks={...}, bandwidth=...) or in a file"
+    )
 
 
 def work_of(price: Price, dtype: str | None, tf32: bool) -> dict[str, int]:

@@ -133,14 +133,25 @@ def test_quantized_kernels_take_their_macs_in_integers_and_scales_in_floats() ->
         assert work_of(price, None, False) == {"float32": 7}
 
 
-def test_a_rate_that_is_not_known_is_an_error_that_names_dtype_and_machine() -> None:
-    with pytest.raises(ArgumentError, match="easy has no known peak rate of float16; known are"):
-        product(2, 2, 2, torch.float16).roofline(MACHINE)
+def refused(profile: Profile, machine: Hardware, **options: Any) -> str:
+    with pytest.raises(ArgumentError) as caught:
+        profile.roofline(machine, **options)
+    return str(caught.value)
+
+
+def test_a_rate_that_is_not_known_is_an_error_that_says_of_what_and_what_to_do() -> None:
+    assert refused(product(2, 2, 2, torch.float16), MACHINE) == (
+        "easy has no known peak rate of float16; known are float64, float32, tf32, bfloat16, int8. "
+        "aten::mm.default would run at it: hold all against another rate (dtype= or --rate), or "
+        "give a machine that has it, as Hardware(name, peaks={...}, bandwidth=...) or in a file"
+    )
     plain = Hardware("plain", {"float32": 1e9}, bandwidth=1e9)
-    with pytest.raises(ArgumentError, match="plain has no known peak rate of tf32"):
-        product(2, 2, 2).roofline(plain, tf32=True)
-    with pytest.raises(ArgumentError, match="plain has no known peak rate of int8"):
-        product(2, 2, 2, torch.int8).roofline(plain)
+    assert "rate of tf32; known are float32. aten::mm.default would run at it: leave TF32 out" in (
+        refused(product(2, 2, 2), plain, tf32=True)
+    )
+    assert "rate of int8; known are float32. aten::mm.default would run at it: give a machine" in (
+        refused(product(2, 2, 2, torch.int8), plain)
+    )
     copied = count(torch.clone, spec(4, dtype=torch.float16))
     assert nanoseconds(copied, plain) == about(16), "a copy needs no rate but the memory's"
 

@@ -16,6 +16,7 @@ from flopdispatch.report import HARDWARE, REPORTERS, by_suffix, check_options, r
 from flopdispatch.report.records import RECORDS
 from flopdispatch.report.rows import SORTS
 from flopdispatch.report.stacks import METRICS
+from flopdispatch.roofline import FLOATING
 from flopdispatch.terminal import width
 
 OPTIONS = ("depth", "sort", "by", "metric")
@@ -56,7 +57,7 @@ def add_output(parser: ArgumentParser) -> None:
 
 
 def add_hardware(group: Any) -> None:
-    """`--hardware` and `--tf32`, for a group of arguments."""
+    """`--hardware`, `--tf32` and `--rate`, for a group of arguments."""
     group.add_argument(
         "--hardware",
         metavar="NAME",
@@ -64,6 +65,11 @@ def add_hardware(group: Any) -> None:
         "'NVIDIA L4'",
     )
     group.add_argument("--tf32", action="store_true", help="products of float32 run there in TF32")
+    group.add_argument(
+        "--rate",
+        choices=FLOATING,
+        help="hold all floating-point work against its rate of this dtype (default: each its own)",
+    )
 
 
 def hardware_of(arguments: Namespace) -> Hardware | None:
@@ -71,7 +77,7 @@ def hardware_of(arguments: Namespace) -> Hardware | None:
 
     Raises: ArgumentError for an unknown one, or an option that needs one.
     """
-    for option in ("tf32", "plot"):
+    for option in ("tf32", "rate", "plot"):
         if getattr(arguments, option, None) and arguments.hardware is None:
             raise ArgumentError(f"--{option} goes with --hardware NAME, which is missing")
     return None if arguments.hardware is None else hardware(arguments.hardware)
@@ -109,7 +115,7 @@ def profile_writer(arguments: Namespace) -> Callable[[Profile], None]:
 
     def write(profile: Profile) -> None:
         if machine is not None:
-            options[HARDWARE] = profile.roofline(machine, tf32=arguments.tf32)
+            options[HARDWARE] = profile.roofline(machine, arguments.rate, arguments.tf32)
         if arguments.plot:
             options[HARDWARE].plot(arguments.plot)
         terminal.write(render(profile, name, **options), out)

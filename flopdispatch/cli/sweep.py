@@ -125,7 +125,8 @@ def _row(made: Ready, sizes: dict[str, Any], on: Hardware | None) -> Row:
     call = made.call(*[sizes.get(name) for name in SIZES])
     try:
         found = made.count(call)
-        roofline = None if on is None else found.roofline(on, tf32=made.arguments.tf32)
+        asked = made.arguments
+        roofline = None if on is None else found.roofline(on, asked.rate, asked.tf32)
         return Row(sizes, described(call), found, roofline)
     except ArgumentError:  # of the options, which are the same for all sizes
         raise
@@ -190,7 +191,7 @@ def _footer(rows: list[Row], target: str) -> list[str]:
         lines.append(f"Convention: {one.convention}{described}")
         missing = {name_of(op): None for profile in profiles for op in profile.uncounted}
         lines.append(f"Uncounted: {some(list(missing)) or 'none'}")
-    bounded = [row.roofline for row in rows if row.roofline is not None]
+    bounded = _bounded(rows)
     if bounded:
         lines.append(machine(bounded[0]))
     for row in rows:
@@ -210,8 +211,22 @@ def _records(rows: list[Row]) -> list[dict[str, Any]]:
 def _json(rows: list[Row], target: str) -> str:
     profiles = [row.found for row in rows if isinstance(row.found, Profile)]
     convention = profiles[0].convention if profiles else None
-    data = {"format": FORMAT, "target": target, "convention": convention, "rows": _records(rows)}
+    data: dict[str, Any] = {
+        "format": FORMAT,
+        "target": target,
+        "convention": convention,
+        "rows": _records(rows),
+    }
+    bounded = _bounded(rows)
+    if bounded:
+        rates = {name: rate for roofline in bounded for name, rate in roofline.rates.items()}
+        data |= {"hardware": bounded[0].hardware.name, "rates": rates}
     return json.dumps(data, indent=2)
+
+
+def _bounded(rows: list[Row]) -> list[Roofline]:
+    """The times of the rows that have them."""
+    return [row.roofline for row in rows if row.roofline is not None]
 
 
 def _csv(rows: list[Row], target: str) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,13 +25,18 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
     return made
 
 
-@pytest.mark.parametrize("options", [[], ["--tf32"]])
+OPTIONS: dict[str, dict[str, Any]] = {
+    "": {}, "--tf32": {"tf32": True}, "--rate=bfloat16": {"dtype": "bfloat16"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", list(OPTIONS))
 @pytest.mark.parametrize("form", ["table", "markdown", "json", "csv", "html"])
 def test_count_and_price_write_what_the_roofline_reports(
-    net: Profile, capsys: pytest.CaptureFixture[str], form: str, options: list[str]
+    net: Profile, capsys: pytest.CaptureFixture[str], form: str, option: str
 ) -> None:
-    expected = net.roofline("H100-SXM", tf32=bool(options)).report(form).rstrip("\n") + "\n"
-    more = ["--hardware", "H100-SXM", "--format", form, "--out", "-", *options]
+    expected = net.roofline("H100-SXM", **OPTIONS[option]).report(form).rstrip("\n") + "\n"
+    more = ["--hardware", "H100-SXM", "--format", form, "--out", "-", *filter(None, [option])]
     assert main(["count", "net.py:net", "--input", "2x8", *more]) == 0
     assert capsys.readouterr().out == expected
     assert main(["price", "net.json", *more]) == 0
@@ -59,7 +65,9 @@ def test_sweep_has_the_time_of_each_size(capsys: pytest.CaptureFixture[str]) -> 
     command = ["sweep", "net.py:net", "--input", "2x8", "--batch", "1,512", "--hardware", "L4"]
     expected = [counted("net.py:net", "--input", f"{n}x8").roofline("L4") for n in (1, 512)]
     assert main([*command, "--format", "json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
+    data = json.loads(capsys.readouterr().out)
+    assert (data["hardware"], data["rates"]) == ("L4", expected[0].rates)
+    rows = data["rows"]
     assert [row["seconds"] for row in rows] == [found.seconds for found in expected]
     assert [row["bound"] for row in rows] == ["memory", "memory"]
     assert main([*command, "--format", "csv"]) == 0
@@ -69,6 +77,9 @@ def test_sweep_has_the_time_of_each_size(capsys: pytest.CaptureFixture[str]) -> 
     text = capsys.readouterr().out
     assert text.split("\n")[0].split()[-3:] == ["Time", "Bound", "by"]
     assert "Machine: L4: float32" in text
+    assert main([*command, "--rate", "float16", "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert list(data["rates"]) == ["float16", "memory"]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +88,7 @@ def test_sweep_has_the_time_of_each_size(capsys: pytest.CaptureFixture[str]) -> 
         (["--hardware", "nonesuch"], "no device 'nonesuch' is known"),
         (["--sort", "time"], "--sort time goes with --hardware NAME, which is missing"),
         (["--tf32"], "--tf32 goes with --hardware NAME, which is missing"),
+        (["--rate", "tf32"], "--rate goes with --hardware NAME, which is missing"),
         (["--plot", "x.svg"], "--plot goes with --hardware NAME, which is missing"),
         (["--hardware", "L4", "--plot", "no/x.svg"], "can't write no/x.svg: there is no folder no"),
         (["--hardware", "L4", "--format", "folded"], "the format folded has no option 'hardware'"),
