@@ -344,14 +344,11 @@ def count(
             counting.enter_context(counter)
             if not isinstance(model, nn.Module):
                 counter._tracker.count_as_forward()
-            keeping = None
-            if saved:
-                known = call.state.values() if isinstance(model, nn.Module) else ()
-                given = tensors_in([*args, keywords])
-                keeping = SavedTensors(lambda: counter._tracker.current.name, known, given)
-            with keeping.hooks() if keeping else nullcontext():
+            keeping = SavedTensors(counter._tracker) if saved else None
+            with keeping.noting() if keeping else nullcontext():
                 output = _refusing(call, model, place)(args, keywords)
-            kept = keeping.found() if keeping else None
+            known = call.state.values() if isinstance(model, nn.Module) else ()
+            kept = keeping.found(known, tensors_in([*args, keywords])) if keeping else None
             if backward:
                 run_backward(output)
             if stepping is not None:

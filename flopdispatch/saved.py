@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import _disable_current_modes, is_traceable_wrapper_subclass
+
+from flopdispatch.capture.scopes import ScopeTracker
+
+ROWS = "crow_indices", "col_indices", "values"
+COLUMNS = "ccol_indices", "row_indices", "values"
+# What gives the tensors that a sparse one is made of.
+PARTS = {
+    torch.sparse_coo: ("_indices", "_values"),
+    torch.sparse_csr: ROWS,
+    torch.sparse_bsr: ROWS,
+    torch.sparse_csc: COLUMNS,
+    torch.sparse_bsc: COLUMNS,
+}
 
 ACTIVATIONS, PARAMETERS, INPUTS = KINDS = "activations", "parameters", "inputs"
 
@@ -35,55 +50,100 @@ class Saved(NamedTuple):
     nbytes: int
 
 
+class Kept:
+    """A tensor that a graph keeps, in its stead: it goes when the graph goes."""
+
+    __slots__ = ("__weakref__", "scope", "tensor")
+
+    def __init__(self, scope: str, tensor: torch.Tensor) -> None:
+        self.scope = scope
+        self.tensor = tensor
+
+
 class SavedTensors:
-    """Notes what autograd keeps while it is entered; `scope` tells which module runs.
+    """Notes what autograd keeps while it is `noting`; the tracker tells which module runs.
 
     A storage is kept once, for the first that needs it, and whole, if a part of it is needed.
+    What goes with its graph before any backward has taken it isn't kept.
     """
 
-    def __init__(
-        self,
-        scope: Callable[[], str],
-        parameters: Iterable[torch.Tensor],
-        inputs: Iterable[torch.Tensor],
-    ) -> None:
-        self._scope = scope
-        kinds = ((INPUTS, inputs), (PARAMETERS, parameters))
-        self._kinds = {id(_held(t)): kind for kind, tensors in kinds for t in tensors}
-        self._storages: dict[int, Any] = {}  # alive until the forward is over, so that ids are
-        self._bytes: dict[tuple[str, str], int] = {}
+    def __init__(self, tracker: ScopeTracker) -> None:
+        self._tracker = tracker
+        self._kept: list[weakref.ref[Kept]] = []
+        self._taken: list[Kept] = []  # by a backward within the forward, which frees its graph
+        self._noting = False
 
-    def hooks(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def noting(self) -> Iterator[None]:
         """The context in which it is told of what autograd keeps."""
-        return saved_tensors_hooks(self._keep, _as_it_is)
+        self._noting = True
+        try:
+            with saved_tensors_hooks(self._keep, self._take):
+                yield
+        finally:
+            self._noting = False
 
-    def found(self) -> tuple[Saved, ...]:
-        """What was kept, in the order of the forward; nothing is held from now on."""
-        self._storages.clear()
-        return tuple(Saved(scope, kind, n) for (scope, kind), n in self._bytes.items() if n)
+    def found(
+        self, parameters: Iterable[torch.Tensor], inputs: Iterable[torch.Tensor]
+    ) -> tuple[Saved, ...]:
+        """What was kept, in the order of the forward; nothing is held from now on.
 
-    def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
-        held = _held(tensor)
-        if id(held) not in self._storages:
-            self._storages[id(held)] = held
-            place = self._scope(), self._kinds.get(id(held), ACTIVATIONS)
-            self._bytes[place] = self._bytes.get(place, 0) + _nbytes(tensor, held)
-        return tensor
+        `parameters` are those of a module that runs on stand-ins; all others are found.
+        """
+        parameters = [*parameters, *self._tracker.tree.tensors()]
+        there = [*[(t, INPUTS) for t in inputs], *[(t, PARAMETERS) for t in parameters]]
+        # Holders are held on to, so that their ids are theirs alone.
+        kinds = {id(held): (kind, held) for t, kind in there for held in holders(t)}
+        seen: dict[int, Any] = {}
+        nbytes: dict[tuple[str, str], int] = {}
+        for kept in [found for reference in self._kept if (found := reference()) is not None]:
+            for held in holders(kept.tensor):
+                if id(held) not in seen:
+                    seen[id(held)] = held
+                    place = kept.scope, kinds.get(id(held), (ACTIVATIONS,))[0]
+                    nbytes[place] = nbytes.get(place, 0) + _nbytes(held)
+        self._kept, self._taken = [], []
+        return tuple(Saved(scope, kind, n) for (scope, kind), n in nbytes.items() if n)
+
+    def _keep(self, tensor: torch.Tensor) -> Kept:
+        kept = Kept(self._tracker.current.name, detached(tensor))
+        self._kept.append(weakref.ref(kept))
+        return kept
+
+    def _take(self, kept: Kept) -> torch.Tensor:
+        if self._noting:
+            self._taken.append(kept)
+        return kept.tensor
 
 
-def _held(tensor: torch.Tensor) -> Any:
-    """What holds a tensor's elements: its storage, or itself where it has none."""
+def detached(tensor: torch.Tensor) -> torch.Tensor:
+    """The same elements without their node: it would be kept by what it keeps, and leak."""
+    with _disable_current_modes():
+        return tensor.detach()
+
+
+def holders(tensor: torch.Tensor) -> list[Any]:
+    """What holds a tensor's elements: its storage, those of its parts, or itself, if opaque."""
+    return [held for part in parts(tensor) for held in holders(part)] or [_storage(tensor)]
+
+
+def parts(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors that one is made of, indices too; none of one that has elements of its own."""
+    if is_traceable_wrapper_subclass(tensor):
+        names, _ = tensor.__tensor_flatten__()
+        return [getattr(tensor, name) for name in names]
+    if tensor.layout not in PARTS:
+        return []
+    with _disable_current_modes():
+        return [getattr(tensor, name)() for name in PARTS[tensor.layout]]
+
+
+def _storage(tensor: torch.Tensor) -> Any:
     try:
         return tensor.untyped_storage()
-    except (NotImplementedError, RuntimeError):  # sparse, or made of other tensors
+    except (NotImplementedError, RuntimeError):  # in a library's own layout
         return tensor
 
 
-def _nbytes(tensor: torch.Tensor, held: Any) -> int:
-    if held is tensor:
-        return int(tensor.numel() * tensor.dtype.itemsize)
-    return int(held.nbytes())
-
-
-def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
+def _nbytes(held: Any) -> int:
+    return int(held.nbytes if isinstance(held, torch.Tensor) else held.nbytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,6 +74,119 @@ def test_a_part_keeps_its_whole_storage() -> None:
     assert kept(profile) == {("", "activations"): 4 * 8 * FLOAT}
 
 
+def test_a_functions_weights_are_parameters() -> None:
+    first, last = nn.Linear(8, 8), nn.Linear(8, 4)
+    assert kept(count(lambda x: last(first(x)), torch.ones(3, 8), saved=True, device="cpu")) == {
+        ("Linear", "inputs"): 3 * 8 * FLOAT,
+        ("Linear#2", "activations"): 3 * 8 * FLOAT,
+        ("Linear#2", "parameters"): 8 * 4 * FLOAT,
+    }
+
+
+def test_what_goes_with_its_graph_is_not_kept() -> None:
+    """The exponential keeps its result, which nothing needs once the sum is dropped."""
+    layer = nn.Linear(8, 8)
+
+    def program(x: Tensor) -> Tensor:
+        y = layer(x)
+        y.exp().sum()
+        z: Tensor = y.tanh()
+        return z
+
+    found = kept(count(program, torch.ones(3, 8), saved=True, device="cpu"))
+    assert found == {("Linear", "inputs"): 3 * 8 * FLOAT, ("", "activations"): 3 * 8 * FLOAT}
+
+
+def test_what_a_backward_of_the_programs_own_took_was_kept() -> None:
+    layer = nn.Linear(8, 8)
+    x = torch.ones(3, 8)
+    found = count(lambda x: layer(x).tanh().sum().backward(), x, saved=True, device="cpu")
+    assert kept(found) == {("Linear", "inputs"): 96, ("", "activations"): 96}
+
+
+def test_autocast_keeps_what_it_casts() -> None:
+    """The input and the first result in 2 bytes an element, and a cast of the second weight."""
+    first, second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def program(x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            result: Tensor = second(first(x))
+        return result
+
+    assert kept(count(program, torch.ones(3, 8), saved=True, device="cpu")) == {
+        ("Linear", "activations"): 3 * 8 * 2,
+        ("Linear#2", "activations"): 3 * 8 * 2 + 8 * 8 * 2,
+    }
+
+
+class Spreading(nn.Module):
+    """Over the edges of a graph, twice."""
+
+    def forward(self, edges: Tensor, nodes: Tensor) -> Tensor:
+        result: Tensor = torch.sparse.mm(edges, torch.sparse.mm(edges, nodes * 2))
+        return result
+
+
+@pytest.mark.parametrize(
+    ("made", "places", "indices"),
+    [
+        (torch.sparse_coo_tensor, ([[0, 1, 4], [1, 2, 0]],), 2 * 3),
+        (torch.sparse_csr_tensor, ([0, 1, 2, 2, 2, 3], [1, 2, 0]), 6 + 3),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")
+def test_a_sparse_tensor_keeps_its_elements_and_indices(
+    made: Any, places: tuple[Any, ...], indices: int
+) -> None:
+    """3 of 5 by 5: a row and a column each; or where rows begin and end, and a column each."""
+    edges, nodes = made(*places, torch.ones(3), (5, 5)), torch.ones(5, 4, requires_grad=True)
+    noted = count(Spreading(), edges, nodes, saved=True, device="cpu")
+    assert kept(noted) == {("Spreading", "inputs"): 3 * FLOAT + indices * 8}
+    assert noted.by_op() == count(Spreading(), edges, nodes, device="cpu").by_op()
+
+
+def test_a_nested_tensor_keeps_its_elements_and_offsets() -> None:
+    given = torch.nested.nested_tensor(
+        [torch.ones(2, 8), torch.ones(3, 8)], layout=torch.jagged, requires_grad=True
+    )
+    found = kept(count(nn.Sequential(nn.Tanh(), nn.Tanh()), given, saved=True, device="cpu"))
+    assert found == {
+        ("Sequential.0", "activations"): 5 * 8 * FLOAT,
+        ("Sequential.0", "inputs"): 3 * 8,  # where they begin and end
+        ("Sequential.1", "activations"): 5 * 8 * FLOAT,
+    }
+
+
+def test_what_a_programs_own_hooks_take_is_theirs() -> None:
+    calls = list[str]()
+
+    def packed(tensor: Tensor) -> Tensor:
+        calls.append("packed")
+        return tensor
+
+    def program(x: Tensor) -> Tensor:
+        with torch.autograd.graph.saved_tensors_hooks(packed, lambda tensor: tensor):
+            y = x.tanh()
+        return y.sin()
+
+    x = torch.ones(3, 8, requires_grad=True)
+    found = kept(count(program, x, saved=True, backward=True, device="cpu"))
+    assert (found, calls) == ({("", "activations"): 3 * 8 * FLOAT}, ["packed"])
+
+
+def test_nothing_is_held_once_it_was_counted() -> None:
+    """A node that keeps its own result would never go."""
+    results = list[weakref.ref[Tensor]]()
+
+    def program(x: Tensor) -> Tensor:
+        result = x.exp()
+        results.append(weakref.ref(result))
+        return result
+
+    count(program, torch.ones(3, 8, requires_grad=True), saved=True, device="cpu")
+    assert results[0]() is None
+
+
 def graph(output: Tensor) -> Iterator[Any]:
     """All nodes of a graph."""
     waiting, seen = [output.grad_fn], set()
@@ -136,6 +250,23 @@ def test_gradients_and_costs_are_the_same() -> None:
     assert plain.saved is None
     assert noted.by_scope() == plain.by_scope()
     assert noted.by_phase() == plain.by_phase()
+
+
+def test_gradients_of_gradients_are_the_same() -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Linear(8, 8), torch.randn(3, 8)
+
+    def penalty(x: Tensor) -> Tensor:
+        x = x.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(layer(x).exp().sum(), x, create_graph=True)
+        found = torch.autograd.grad(slope.square().sum(), layer.weight)
+        gradients.append(found[0])
+        return slope
+
+    gradients = list[Tensor]()
+    penalty(x)
+    count(penalty, x, saved=True, device="cpu")
+    assert torch.equal(*gradients)
 
 
 def test_without_gradients_nothing_is_kept() -> None:

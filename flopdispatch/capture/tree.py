@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -296,6 +297,12 @@ class ModuleTree:
                 for s in known
             ]
         )
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Parameters and buffers of all modules known so far that are still there."""
+        modules = [module for s in self.scopes.values() if (module := s.module()) is not None]
+        held = [t for m in modules for t in (*m._parameters.values(), *m._buffers.values())]
+        return [t for t in held if t is not None and not is_lazy(t)]
 
     def _describe_other_paths(self) -> None:
         """Describe scopes by which modules were called that are described at another path.
