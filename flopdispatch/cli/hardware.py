@@ -32,7 +32,8 @@ from flopdispatch.hardware.lookup import Table, also, as_csv, known, read
 from flopdispatch.terminal import width
 from flopdispatch.units import si
 
-FEW = "float32", "bfloat16", "float8"  # the columns for a narrow terminal
+# The columns of a list, as many as fit the terminal.
+COLUMNS = DTYPES, ("float32", "bfloat16", "float8"), ("bfloat16",), ()
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -60,22 +61,24 @@ def run(arguments: Namespace) -> int:
 def written(arguments: Namespace, wide: int | None) -> str:
     """What the command line asks for, as text."""
     if arguments.measure is not None:
-        if arguments.name or arguments.file:
+        if arguments.name is not None or arguments.file is not None:
             raise ArgumentError("--measure takes neither NAME nor --file")
         measured = measure_peak(arguments.measure, dtype_named(arguments.dtype))
         shown, table = [measured], Table({measured.name: measured}, {})
     else:
         table = known() if arguments.file is None else read(Path(arguments.file))
-        shown = [table.find(arguments.name)] if arguments.name else list(table.devices.values())
+        every = list(table.devices.values())
+        shown = every if arguments.name is None else [table.find(arguments.name)]
     if arguments.format == "json":
         named = [{**asdict(one), "names": also(one, table.names)} for one in shown]
         return json.dumps(named, indent=1)
     if arguments.format == "csv":
         return as_csv(shown, table.names)
-    if arguments.name or arguments.measure is not None:
+    if arguments.name is not None or arguments.measure is not None:
         return "\n".join(lines(shown[0], table.names))
-    every = listed(shown, DTYPES)
-    return every if wide is None or every.find("\n") <= wide else listed(shown, FEW)
+    texts = (listed(shown, dtypes) for dtypes in COLUMNS)
+    fitting = (text for text in texts if wide is None or text.find("\n") <= wide)
+    return next(fitting, listed(shown, COLUMNS[-1]))
 
 
 def listed(shown: Iterable[Hardware], dtypes: Iterable[str]) -> str:

@@ -85,15 +85,25 @@ def test_a_file_can_be_written(
     assert out.read_text().startswith("Device")
 
 
-def test_a_narrow_terminal_has_few_columns(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("columns", "heads"),
+    [
+        (120, ["float64", "float32", "tf32", "bfloat16", "float16", "float8", "int8"]),
+        (80, ["float32", "bfloat16", "float8"]),
+        (60, ["bfloat16"]),
+        (40, []),
+    ],
+)
+def test_a_list_has_the_columns_that_fit_the_terminal(
+    columns: int,
+    heads: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(command, "width", lambda: 80)
+    monkeypatch.setattr(command, "width", lambda: columns)
     head, *lines = said(capsys).splitlines()
-    assert head.split() == ["Device", "float32", "bfloat16", "float8", "Bandwidth"]
-    assert max(map(len, lines)) <= 80
-    monkeypatch.setattr(command, "width", lambda: 120)
-    assert "tf32" in said(capsys).splitlines()[0]
+    assert head.split() == ["Device", *heads, "Bandwidth"]
+    assert max(map(len, lines)) <= columns
 
 
 def test_the_machine_at_hand_is_measured(
@@ -118,6 +128,7 @@ def test_the_machine_at_hand_is_measured(
     ("arguments", "message"),
     [
         (["RTX 4090 Laptop"], "no device 'RTX 4090 Laptop' is known; near are RTX-4090"),
+        ([""], "no device '' is known"),
         (["T4", "--measure", "cpu"], "--measure takes neither NAME nor --file"),
         (["--measure", "meta"], "measure_peak runs on cpu"),
         (["--measure", "cpu", "--dtype", "long"], "measure_peak measures torch.float64"),
