@@ -46,8 +46,8 @@ def encoder() -> tuple[nn.Module, torch.Tensor]:
 
 def perceptron() -> tuple[nn.Module, torch.Tensor]:
     """A perceptron of 3 layers of 512, 64 rows: a step of few milliseconds."""
-    sizes = [nn.Linear(512, 512), nn.ReLU()] * 3
-    return nn.Sequential(*sizes), torch.randn(64, 512)
+    layers = [layer for _ in range(3) for layer in (nn.Linear(512, 512), nn.ReLU())]
+    return nn.Sequential(*layers), torch.randn(64, 512)
 
 
 # What makes the model and the batch, and how many steps a turn takes.

@@ -17,12 +17,19 @@ Log = Callable[[Rates], None]
 def json_lines(file: str | Path | TextIO | None = None) -> Log:
     """A log that writes a JSON object a line: to a path, an open file, or what `print` writes to.
 
+    Raises: ArgumentError for a path in a folder that doesn't exist.
+
     Example:
 
         >>> log = json_lines()
         >>> log(Rates("evaluation", 1, 1, 0, 2.0, 8, 8, None, None, None, None))
         {"kind": "evaluation", "step": 1, "steps": 1, ... "model_flop_per_s": 4.0}
     """
+    if isinstance(file, (str, Path)) and not Path(file).parent.is_dir():
+        raise ArgumentError(
+            f"json_lines() takes a path in a folder that exists, got {str(file)!r}: make "
+            f"{str(Path(file).parent)!r} before"
+        )
 
     def log(rates: Rates) -> None:
         line = json.dumps(rates.to_dict())

@@ -44,6 +44,11 @@ def test_json_lines_go_to_a_file_a_stream_or_what_print_writes_to(
         assert [json.loads(line) for line in text.splitlines()] == [WRITTEN, WRITTEN]
 
 
+def test_a_path_in_no_folder_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"a folder that exists, got '.*runs/mfu.jsonl': make"):
+        json_lines(tmp_path / "runs" / "mfu.jsonl")
+
+
 def test_a_meter_writes_json_lines_unless_told_otherwise(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
