@@ -33,7 +33,8 @@ class Hardware:
     vector unit reaches, without structured sparsity. `bandwidth` is of the memory, in bytes/s.
     `sources` says of each figure where it is from.
 
-    Raises: ArgumentError for another dtype name, or a rate that is no positive number.
+    Raises: ArgumentError for another dtype name, a rate that is no positive number, peaks that
+    aren't rates by name, or a name that is no string.
 
     Example:
 
@@ -48,6 +49,13 @@ class Hardware:
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ArgumentError(f"expected a device's name, a string, got {self.name!r}")
+        if not isinstance(self.peaks, Mapping):
+            raise ArgumentError(
+                f"peaks of {self.name!r}: expected FLOP/s by dtype, as in {{'float32': 2e12}}, "
+                f"got {self.peaks!r}"
+            )
         for dtype in self.peaks:
             if dtype not in DTYPES:
                 raise ArgumentError(

@@ -26,6 +26,8 @@ SAME = {
     "lightning": "composer",
     "lightning-halved": "composer",
     "lightning-h200-nvl": "composer",
+    "torch-mi210": "torch",
+    "torch-mi300x": "torch",
     "torch-scaled": "torch",
     "gpumap-scaled": "gpumap",
     "ml-engineering-halved": "ml-engineering",
@@ -146,6 +148,7 @@ def test_families_have_ratios_of_their_own(
         ("RX-7900-XTX", 96, 2498, 512, "bfloat16"),
         ("Max-1100", 56, 1550, 4096, "bfloat16"),
         ("MI250-GCD", 104, 1700, 1024, "bfloat16"),
+        ("MI250-GCD", 104, 1700, 256, "float64"),
         ("RTX-3070", 46, 1725, 512, "bfloat16"),
         ("RTX-3090", 82, 1695, 512, "bfloat16"),
         ("RTX-3090-Ti", 84, 1860, 512, "bfloat16"),
@@ -182,6 +185,8 @@ def test_the_same_processor_has_the_same_rates() -> None:
     every = devices()
     for name in ("H200-SXM", "GH200-96GB", "GH200-144GB"):
         assert every[name].peaks == every["H100-SXM"].peaks
+    assert every["MI250-GCD"].peaks == every["MI210"].peaks
+    assert every["MI325X"].peaks == every["MI300X"].peaks
     nvl = every["H100-NVL"].peaks
     assert every["H200-NVL"].peaks == {name: nvl[name] for name in nvl if name != "float64"}
     assert every["A100-40GB"].peaks == every["A100-PCIe-80GB"].peaks == every["A100-SXM-80GB"].peaks

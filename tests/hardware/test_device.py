@@ -53,6 +53,21 @@ def test_a_rate_has_a_known_name() -> None:
     assert str(raised.value) == f"peaks of 'mine': 'fp32' is none of {', '.join(DTYPES)}"
 
 
+@pytest.mark.parametrize("peaks", [None, 2e12, [("float32", 2e12)]])
+def test_peaks_are_rates_by_dtype(peaks: Any) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        Hardware("mine", peaks=peaks, bandwidth=1e9)
+    assert str(raised.value) == (
+        f"peaks of 'mine': expected FLOP/s by dtype, as in {{'float32': 2e12}}, got {peaks!r}"
+    )
+
+
+def test_a_device_has_a_name() -> None:
+    name: Any = 3
+    with pytest.raises(ArgumentError, match="expected a device's name, a string, got 3"):
+        Hardware(name, peaks={}, bandwidth=1e9)
+
+
 @pytest.mark.parametrize("rate", [0, -1.0, float("nan"), float("inf"), "2", None, True])
 def test_a_rate_is_a_positive_number(rate: Any) -> None:
     with pytest.raises(ArgumentError) as raised:
