@@ -13,8 +13,9 @@ from torch import nn
 class Clock(Protocol):
     """Makes marks, and says how many seconds lie between them."""
 
-    def mark(self) -> Any:
-        """This moment."""
+    @property
+    def mark(self) -> Callable[[], Any]:
+        """Marks this moment."""
 
     def seconds(self, spans: Iterable[tuple[Any, Any]]) -> float:
         """The sum of the times from the first mark of each pair to the second."""
@@ -24,11 +25,7 @@ class HostClock:
     """What the processor reads: right where operators are done when their call returns."""
 
     def __init__(self, read: Callable[[], float] = time.perf_counter) -> None:
-        self.read = read
-
-    def mark(self) -> float:
-        """This moment, in seconds."""
-        return self.read()
+        self.mark = read
 
     def seconds(self, spans: Iterable[tuple[float, float]]) -> float:
         """The sum of the times."""

@@ -6,9 +6,9 @@ import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import distributed, nn
@@ -28,13 +28,9 @@ from flopdispatch.registry import Registry
 JSON_LINES = json_lines()
 
 
-class Timed(NamedTuple):
-    """A step that was timed: its cost, the marks of its time, and what went through the model."""
-
-    work: Work
-    span: tuple[Any, Any]
-    tokens: Any
-    samples: Any
+# A step that was timed: its cost, the marks of its time, its tokens and samples. It is a plain
+# tuple because it is made in every step.
+Timed = tuple[Work, tuple[Any, Any], Any, Any]
 
 
 @dataclass(slots=True)
@@ -44,7 +40,6 @@ class Track:
     window: deque[Timed]
     steps: int = 0
     counted: int = 0
-    last: Any = field(default=None)  # the mark at the end of the step before, if it counts
 
 
 class MfuMeter:
@@ -128,6 +123,7 @@ class MfuMeter:
         # By state first: that of a large model is thousands of flags, and batches have many shapes.
         self._known: dict[Hashable, dict[Hashable, Work]] = {}
         self._tracks = {kind: Track(deque(maxlen=window)) for kind in (TRAINING, EVALUATION)}
+        self._last: tuple[str, Any] | None = None  # kind and mark of the end that a step begins at
         self._inside = False
 
     def step(
@@ -184,8 +180,7 @@ class MfuMeter:
 
     def pause(self) -> None:
         """Leave the time from now to the next step out of the rates: saving, a long report."""
-        for track in self._tracks.values():
-            track.last = None
+        self._last = None
 
     def rates(self, evaluation: bool = False) -> Rates | None:
         """The rates of the last steps on this rank; None before one was timed."""
@@ -193,20 +188,20 @@ class MfuMeter:
         track = self._tracks[kind]
         if not track.window or self._clock is None:
             return None
-        timed = list(track.window)
-        seconds = self._clock.seconds([step.span for step in timed])
+        works, spans, tokens, samples = zip(*track.window)
+        seconds = self._clock.seconds(spans)
         return Rates(
             kind=kind,
             step=track.steps,
-            steps=len(timed),
+            steps=len(works),
             counted=track.counted,
             seconds=seconds,
-            model_flops=sum(step.work.model_flops for step in timed),
-            hardware_flops=sum(step.work.hardware_flops for step in timed),
-            tokens=total([step.tokens for step in timed]),
-            samples=total([step.samples for step in timed]),
-            mfu=self._share([(step.work, step.work.model_flops) for step in timed], seconds),
-            hfu=self._share([(step.work, step.work.hardware_flops) for step in timed], seconds),
+            model_flops=sum(work.model_flops for work in works),
+            hardware_flops=sum(work.hardware_flops for work in works),
+            tokens=total(tokens),
+            samples=total(samples),
+            mfu=self._share(((work, work.model_flops) for work in works), seconds),
+            hfu=self._share(((work, work.hardware_flops) for work in works), seconds),
         )
 
     def gathered(self, evaluation: bool = False) -> Rates | None:
@@ -262,9 +257,13 @@ class MfuMeter:
 
 
 class Step(AbstractContextManager[None]):
-    """A step of a meter: counted if it is the first of its kind, else timed."""
+    """A step of a meter: counted if it is the first of its kind, else timed.
 
-    __slots__ = ("_begin", "_counter", "_counting", "_kind", "_meter", "_name", "_samples",
+    It is entered and left in every step of a loop, from caches that hold the loop's data by then:
+    each function that is called and each object that is looked at takes time.
+    """
+
+    __slots__ = ("_begin", "_block", "_clock", "_counter", "_kind", "_meter", "_name", "_samples",
                  "_tokens", "_work", "_works")  # fmt: skip
 
     def __init__(
@@ -274,7 +273,7 @@ class Step(AbstractContextManager[None]):
         self._tokens, self._samples = tokens, samples
 
     def __enter__(self) -> None:
-        meter, track = self._meter, self._meter._tracks[self._kind]
+        meter = self._meter
         if meter._inside:
             raise CounterStateError(
                 "this MfuMeter is in a step already: leave it before the next one begins"
@@ -283,13 +282,17 @@ class Step(AbstractContextManager[None]):
         self._work = meter._fixed or self._works.get(self._name)
         if meter._clock is None:
             meter._clock = clock_of(meter._read, meter._model)
-        meter._tracks[EVALUATION if self._kind == TRAINING else TRAINING].last = None
-        self._begin = meter._clock.mark() if track.last is None else track.last
-        self._counter = self._counting = None
+        self._clock = meter._clock
         if self._work is None:
             self._counter = FlopCounter(display=False, convention=meter._registry)
-            self._counting = counting(self._counter)
-            self._counting.__enter__()
+            self._block = counting(self._counter)
+            self._block.__enter__()
+        else:
+            last = meter._last
+            if last is not None and last[0] == self._kind:
+                self._begin = last[1]
+            else:
+                self._begin = self._clock.mark()
         meter._inside = True
 
     def __exit__(
@@ -298,24 +301,22 @@ class Step(AbstractContextManager[None]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        meter, track, work = self._meter, self._meter._tracks[self._kind], self._work
-        counter, block = self._counter, self._counting
-        self._counter = self._counting = None
-        meter._inside, track.last = False, None
-        if block is not None:
-            block.__exit__(kind, error, traceback)
+        meter, work = self._meter, self._work
+        meter._inside, meter._last = False, None
+        if work is None:
+            self._block.__exit__(kind, error, traceback)
         if kind is not None:
             return
-        assert meter._clock is not None
-        if counter is not None:
-            meter.work = self._works[self._name] = meter._work(counter.profile)
+        track = meter._tracks[self._kind]
+        if work is None:
+            meter.work = self._works[self._name] = meter._work(self._counter.profile)
             track.steps, track.counted = track.steps + 1, track.counted + 1
-            track.last = meter._clock.mark()
+            meter._last = self._kind, self._clock.mark()
             return
-        assert work is not None
+        end = self._clock.mark()
+        meter.work, meter._last = work, (self._kind, end)
         track.steps += 1
-        meter.work, track.last = work, meter._clock.mark()
-        track.window.append(Timed(work, (self._begin, track.last), self._tokens, self._samples))
+        track.window.append((work, (self._begin, end), self._tokens, self._samples))
         if (track.steps - track.counted) % meter.window == 0 and meter.log and _rank() == 0:
             rates = meter.rates(self._kind == EVALUATION)
             assert rates is not None
