@@ -30,6 +30,8 @@ SAME = {
     "torch-mi300x": "torch",
     "torch-scaled": "torch",
     "gpumap-scaled": "gpumap",
+    "gpumap-a800": "gpumap",
+    "gpu-datasheet-halved": "gpu-datasheet",
     "ml-engineering-halved": "ml-engineering",
     "yobitel-2": "yobitel",
     "techpowerup-halved": "techpowerup",
@@ -124,6 +126,9 @@ def test_families_have_ratios_of_their_own(
         ("Quadro-RTX-5000", 48, 1815, 1024, "float16"),
         ("A100-40GB", 108, 1410, 2048, "bfloat16"),
         ("A100-40GB", 108, 1410, 128, "float64"),
+        ("A800-SXM-80GB", 108, 1410, 2048, "bfloat16"),
+        ("L20", 92, 2520, 512, "bfloat16"),
+        ("L20", 92, 2520, 1024, "int8"),
         ("A30", 56, 1440, 2048, "bfloat16"),
         ("A40", 84, 1740, 1024, "bfloat16"),
         ("RTX-A6000", 84, 1800, 1024, "bfloat16"),
@@ -187,6 +192,8 @@ def test_the_same_processor_has_the_same_rates() -> None:
         assert every[name].peaks == every["H100-SXM"].peaks
     assert every["MI250-GCD"].peaks == every["MI210"].peaks
     assert every["MI325X"].peaks == every["MI300X"].peaks
+    for china, name in (("H800-SXM", "H100-SXM"), ("A800-SXM-80GB", "A100-SXM-80GB")):
+        assert every[china].peaks.items() <= every[name].peaks.items()
     nvl = every["H100-NVL"].peaks
     assert every["H200-NVL"].peaks == {name: nvl[name] for name in nvl if name != "float64"}
     assert every["A100-40GB"].peaks == every["A100-PCIe-80GB"].peaks == every["A100-SXM-80GB"].peaks

@@ -16,6 +16,9 @@ DRIVERS = {
     "NVIDIA H100 NVL": "H100-NVL",
     "NVIDIA H200": "H200-SXM",
     "NVIDIA H20": "H20",
+    "NVIDIA H800": "H800-SXM",
+    "NVIDIA A800-SXM4-80GB": "A800-SXM-80GB",
+    "NVIDIA L20": "L20",
     "NVIDIA H200 NVL": "H200-NVL",
     "NVIDIA GH200 480GB": "GH200-96GB",  # by the memory of its CPU
     "NVIDIA GH200 120GB": "GH200-96GB",  # another size of that, the same GPU
@@ -100,8 +103,8 @@ TRAPS = {
     "NVIDIA H100": "H100-PCIe",
     "NVIDIA H100 64GB HBM2": "H100-NVL",
     "NVIDIA H20-3e": "H20",
-    "NVIDIA H800": "H100-SXM",
-    "NVIDIA A800-SXM4-80GB": "A100-SXM-80GB",
+    "NVIDIA H800 PCIe": "H800-SXM",
+    "NVIDIA A800 80GB PCIe": "A800-SXM-80GB",
     "NVIDIA A100X": "A100-40GB",
     "NVIDIA A100-SXM-64GB": "A100-SXM-80GB",
     "GRID A100-10C": "A100-PCIe-80GB",
@@ -264,7 +267,7 @@ def test_the_error_says_what_makes_it_another_device() -> None:
 @pytest.mark.parametrize(
     ("name", "near", "why"),
     [
-        ("H800 PCIe", ["H100-PCIe", "H200-SXM", "H100-SXM", "H100-NVL", "H200-NVL"], "one letter"),
+        ("NVIDIA B250 SXM6 AC", ["B200"], "a digit differs, and the first letters are the same"),
         ("A100X", ["A100-SXM-80GB", "A100-40GB", "A100-PCIe-80GB"], "a letter more"),
         ("Tesla P4", [], "one letter in common isn't near"),
         ("AMD Instinct MI300", ["MI300A", "MI300X"], "a letter less"),
