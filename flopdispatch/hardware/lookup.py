@@ -177,7 +177,7 @@ def read(path: Path, documents: Mapping[str, str] | None = None) -> Table:
         if any(cells):
             add(found, cells, documents or {}, f"{path}, line {number}")
     made, names = {}, {}
-    known: dict[tuple[str, ...], str] = {}
+    owners: dict[tuple[str, ...], str] = {}
     for name, entries in found.items():
         if BANDWIDTH not in entries.figures:
             raise ArgumentError(f"{path}: {name} has no entry {BANDWIDTH!r}")
@@ -186,9 +186,9 @@ def read(path: Path, documents: Mapping[str, str] | None = None) -> Table:
         for other in (name, *entries.names):
             names[other] = name
             for spelling in spellings(other):
-                if known.setdefault(spelling, name) != name:
+                if owners.setdefault(spelling, name) != name:
                     raise ArgumentError(
-                        f"{path}: {other!r} is a name of two devices, {known[spelling]} and {name}"
+                        f"{path}: {other!r} is a name of two devices, {owners[spelling]} and {name}"
                     )
     return Table(MappingProxyType(made), names)
 

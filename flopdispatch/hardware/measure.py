@@ -107,26 +107,36 @@ def products(
         work = 2 * size**3
         if best[1] and len(layouts) * (RUNS + 1) * work / best[1] > budget:
             break
-        rates = {}
-        for layout in layouts:
-            run = product(size, layout, device, dtype)
-            rates[layout] = work / seconds_of(run, budget / len(SIZES) / len(LAYOUTS), wait)
+        share = budget / len(SIZES) / len(LAYOUTS)
+        seconds = product_seconds(size, layouts, device, dtype, wait, share)
+        rates = {layout: work / taken for layout, taken in seconds.items()}
         fastest = max(rates, key=lambda layout: rates[layout])
         best = max(best, (f"{size} x {size}{fastest}", rates[fastest]), key=lambda one: one[1])
         layouts = [layout for layout in layouts if 2 * rates[layout] > rates[fastest]]
     return best
 
 
-def product(
-    size: int, layout: str, device: torch.device, dtype: torch.dtype
-) -> Callable[[], object]:
-    """What multiplies two square matrices, of random numbers: equal ones take less power."""
+def product_seconds(
+    size: int,
+    layouts: Iterable[str],
+    device: torch.device,
+    dtype: torch.dtype,
+    wait: Wait,
+    budget: float,
+) -> dict[str, float]:
+    """The time of a product of square matrices by how they lie.
+
+    They are of random numbers: equal ones take less power.
+    """
     random = torch.Generator(device).manual_seed(0)
     a, b, out = (
         torch.randn(size, size, device=device, dtype=dtype, generator=random) for _ in range(3)
     )
-    left, right = LAYOUTS[layout](a, b)
-    return lambda: torch.mm(left, right, out=out)
+    found = {}
+    for layout in layouts:
+        left, right = LAYOUTS[layout](a, b)
+        found[layout] = seconds_of(partial(torch.mm, left, right, out=out), budget, wait)
+    return found
 
 
 def streams(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
@@ -82,6 +83,28 @@ def test_a_size_that_would_take_longer_than_the_budget_is_left_out(
     assert measure.products(torch.device("cpu"), torch.float32, measure.no_wait, 31)[1] == 16
     # ... and four of the third, at the second's, are 4 x 1024 / 128 = 32 too.
     assert measure.products(torch.device("cpu"), torch.float32, measure.no_wait, 32)[1] == 1024
+
+
+def test_products_take_the_memory_of_three_matrices_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[ref[torch.Tensor]] = []
+    most = 0
+    randn = torch.randn
+
+    def watched(*args: Any, **kwargs: Any) -> torch.Tensor:
+        nonlocal most
+        tensor = randn(*args, **kwargs)
+        made.append(ref(tensor))
+        most = max(most, sum(one.nbytes for each in made if (one := each()) is not None))
+        return tensor
+
+    monkeypatch.setattr(torch, "randn", watched)
+    monkeypatch.setattr(measure, "SIZES", (16, 32))
+    monkeypatch.setattr(measure, "seconds_of", lambda *_: 1.0)
+    measure.products(torch.device("cpu"), torch.float64, measure.no_wait, 1e9)
+    assert len(made) == 6
+    assert most == 3 * 32 * 32 * 8
 
 
 def test_bytes_of_a_stream_are_those_of_the_arrays_that_it_touches(
