@@ -108,7 +108,12 @@ def products(
         if best[1] and len(layouts) * (RUNS + 1) * work / best[1] > budget:
             break
         share = budget / len(SIZES) / len(LAYOUTS)
-        seconds = product_seconds(size, layouts, device, dtype, wait, share)
+        try:
+            seconds = product_seconds(size, layouts, device, dtype, wait, share)
+        except torch.OutOfMemoryError:
+            if best[1]:
+                break  # larger ones don't fit either
+            raise
         rates = {layout: work / taken for layout, taken in seconds.items()}
         fastest = max(rates, key=lambda layout: rates[layout])
         best = max(best, (f"{size} x {size}{fastest}", rates[fastest]), key=lambda one: one[1])

@@ -85,6 +85,23 @@ def test_a_size_that_would_take_longer_than_the_budget_is_left_out(
     assert measure.products(torch.device("cpu"), torch.float32, measure.no_wait, 32)[1] == 1024
 
 
+def test_a_size_that_does_not_fit_the_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def product_seconds(size: int, *_: object) -> dict[str, float]:
+        if size > fits:
+            raise torch.OutOfMemoryError("no room")
+        return {"": 1.0}
+
+    monkeypatch.setattr(measure, "SIZES", (2, 4, 8))
+    monkeypatch.setattr(measure, "LAYOUTS", {"": measure.LAYOUTS[""]})
+    monkeypatch.setattr(measure, "product_seconds", product_seconds)
+    fits = 4
+    found = measure.products(torch.device("cpu"), torch.float32, measure.no_wait, 1e9)
+    assert found == ("4 x 4", 2 * 4 * 4 * 4)
+    fits = 1
+    with pytest.raises(torch.OutOfMemoryError, match="no room"):
+        measure.products(torch.device("cpu"), torch.float32, measure.no_wait, 1e9)
+
+
 def test_products_take_the_memory_of_three_matrices_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
