@@ -6,11 +6,18 @@ fvcore's and timm's figure, and a better guess of a model's time on many devices
 
 from __future__ import annotations
 
+from flopdispatch.formulas import default_registry
 from flopdispatch.profile import Profile, Row, walk
-from flopdispatch.spec import tensors
+from flopdispatch.rules import name_of
+from flopdispatch.spec import OpCall, tensors
 from flopdispatch.variants import outcome
 
 FAMILIES = ("matmul", "convolution", "attention")
+WITH_PROJECTIONS = (
+    "aten::_native_multi_head_attention",
+    "aten::_triton_multi_head_attention",
+    "aten::_transformer_encoder_layer_fwd",
+)
 LATER = ("recompute", "backward", "optimizer")
 
 
@@ -18,10 +25,11 @@ def by_scope(profile: Profile, own: bool = False) -> dict[str, int]:
     """Elements by module path, children included unless `own`; the block itself is `""`.
 
     Counts: the elements of the first result of each such call, recomputation and the backward
-    left out. What torch takes apart counts in its parts: an attention without a fused kernel
-    writes its scores too, as it does on meta.
+    left out; of an attention also its scores, the result of its first product, which a fused
+    kernel keeps to itself: so it is the same figure by whatever kernel it runs.
 
-    Ignores: fused recurrent layers and other operators, as fvcore does; what an operator
+    Ignores: fused recurrent layers and other operators, as fvcore does; the products inside of a
+    fused transformer layer, but for its last; what an operator
     that returns nothing writes into its arguments, but for a keyword `out=`.
 
     Example:
@@ -55,4 +63,13 @@ def elements(profile: Profile, row: Row) -> int:
     if price.family not in FAMILIES or row.phase in LATER or not multiplies:
         return 0
     written = tensors(outcome(call))
-    return written[0].numel * row.times if written else 0
+    return (written[0].numel + scores(call, price.family)) * row.times if written else 0
+
+
+def scores(call: OpCall, family: str) -> int:
+    """The scores of an attention: each takes a product with a key and one with a value."""
+    if family != "attention" or name_of(call.overload).partition(".")[0] in WITH_PROJECTIONS:
+        return 0
+    query, _, value = tensors(call.args)[:3]
+    price = default_registry().price_or_error(call)  # the figure is the same by any convention
+    return price.cost.macs // (query.shape[-1] + value.shape[-1])

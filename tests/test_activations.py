@@ -13,12 +13,14 @@ import torch
 from fvcore.nn import ActivationCountAnalysis
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 from torchvision import models
 
 from flopdispatch import Cost, FlopCounter, count, default_registry
 from flopdispatch.activations import by_scope
 
+PACKED = torch.ops.aten._flash_attention_forward
 PUBLISHED = Path(__file__).parent / "reference" / "timm_activations.csv"
 
 
@@ -42,7 +44,11 @@ class Attending(nn.Module):
         ("transposed: of 10 by 10",
          lambda: nn.ConvTranspose2d(2, 5, 3)(torch.ones(1, 2, 8, 8)), 500),
         ("two batches of 2 by 4", lambda: torch.ones(2, 2, 3) @ torch.ones(2, 3, 4), 16),
-        ("fused: the output, not the scores", lambda: Attending()(torch.ones(1, 2, 4, 8)), 64),
+        ("2 heads of 4 queries: 4 scores and 8 outputs each",
+         lambda: Attending()(torch.ones(1, 2, 4, 8)), 2 * 4 * (4 + 8)),
+        ("the same, packed: 4 heads of 2 queries, 2 scores and 8 outputs each",
+         lambda: PACKED(*[torch.ones(1, 2, 4, 8, device="meta", dtype=torch.half)] * 3,
+                        None, None, 2, 2, 0.0, False, False), 4 * 2 * (2 + 8)),
         ("added to its target in place: 2 by 4",
          lambda: torch.ones(2, 4).addmm_(torch.ones(2, 3), torch.ones(3, 4)), 8),
         ("integers", lambda: torch.ones(2, 3, dtype=torch.int) @ torch.ones(
@@ -54,10 +60,14 @@ def test_activations_by_hand(why: str, program: Callable[[], Any], expected: int
     assert written(program) == expected, why
 
 
-def test_an_attention_that_is_taken_apart_writes_its_scores() -> None:
+def test_an_attention_has_the_same_by_whatever_kernel_it_runs() -> None:
     """2 heads of 4 queries: 4·4 scores and 4·8 outputs each."""
-    with torch.no_grad():
-        assert count(Attending(), (1, 2, 4, 8)).activations == 2 * (16 + 32)
+    x = torch.ones(1, 2, 4, 8)
+    expected = 2 * (16 + 32)
+    assert count(Attending(), x).activations == expected
+    assert count(Attending(), x, convention="causal").activations == expected
+    with sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        assert count(Attending(), x).activations == expected
 
 
 def test_gradients_and_recomputation_are_no_activations() -> None:

@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
+from flopdispatch.capture.frames import caller
 from flopdispatch.capture.known import Known, has_data
 from flopdispatch.capture.literals import TENSOR
-from flopdispatch.capture.private import caller, unwatched, without_dispatch
+from flopdispatch.capture.private import unwatched, without_dispatch
 from flopdispatch.capture.steps import given
 
 # Operators whose second argument has a tensor for each list in brackets.

@@ -15,9 +15,11 @@ from functools import partial, wraps
 from typing import Any
 
 import torch
+from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function_unary
 from torch.utils import _device
 
+from flopdispatch.capture.attention import fused
 from flopdispatch.capture.known import has_data
 from flopdispatch.capture.private import unwatched, without_dispatch
 from flopdispatch.errors import DataDependentError
@@ -133,6 +135,11 @@ def _told(original: Callable[..., Any], name: str = "data", place: int = 0) -> C
     return literal
 
 
+def _listens() -> bool:
+    """Whether this thread wants to know of literals."""
+    return _thread() in _listeners
+
+
 def _asked(data: Any) -> Any:
     """Nested lists with the values of tensors without data, which the program asks for."""
     if isinstance(data, list | tuple):
@@ -149,7 +156,7 @@ def _formatted(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(original)
     def text(self: Any, spec: str) -> Any:
-        if _thread() in _listeners and type(self) is torch.Tensor:
+        if _listens() and type(self) is torch.Tensor:
             with unwatched():
                 if self.is_meta and not self.dim():
                     try:
@@ -168,4 +175,5 @@ _WATCHED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (torch, "asarray", partial(_told, name="obj")),
     (torch.Tensor, "new_tensor", partial(_told, place=1)),
     (torch.Tensor, "__format__", _formatted),
+    (functional, "scaled_dot_product_attention", partial(fused, active=_listens)),
 )

@@ -10,6 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from flopdispatch.capture import attention
 from flopdispatch.capture.asked import answer, otherwise
 from flopdispatch.capture.calls import CALLS, DECOMPOSED, Call, forget_takers, remember
 from flopdispatch.capture.keys import careful_call, has_complex, plain_call, result_key
@@ -148,7 +149,7 @@ class RecordingMode(TorchDispatchMode):
             return func(*args, **kwargs)
         if runs_as == "composite" and self._decomposes(func, args, kwargs, key):
             with self:
-                return _run_composite(func, args, kwargs)
+                return self._composed(func, args, kwargs)
         plain = key is not None
         takes = taker(func, (DENSE,) if plain else LAYOUTS)
         key = key if plain else careful_call(func, args, kwargs)
@@ -179,6 +180,14 @@ class RecordingMode(TorchDispatchMode):
             self.questions.follow(call, args, kwargs, out)
         self._first(self.tracker.present(), call)
         return out
+
+    def _composed(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What an operator that is made of others gives."""
+        if self.questions is not None and func is attention.COMPOSED:
+            found = attention.in_one_kernel(args, kwargs)
+            if found is not None:
+                return found
+        return _run_composite(func, args, kwargs)
 
     def _run(self, func: Any, args: Any, kwargs: Any, key: Any, plain: bool) -> tuple[Any, bool]:
         """What a call gives, and whether it was answered as a question instead of run."""

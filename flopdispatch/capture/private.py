@@ -6,13 +6,13 @@ backward operators belong to the block instead of to a module.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
+from torch.autograd import forward_ad
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -43,6 +43,10 @@ def _some() -> int:
 
 def _maybe(one: torch.Tensor, other: torch.Tensor) -> bool:
     return True
+
+
+def _zero(*args: Any, **kwargs: Any) -> int:
+    return 0
 
 
 def _same(count: int) -> int:
@@ -194,6 +198,21 @@ def resolving(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+_innermost: Callable[[], Any] = getattr(
+    getattr(torch._C, "_functorch", None), "peek_interpreter_stack", _nothing
+)
+
+
+def transformed() -> bool:
+    """Whether torch.func transforms what runs in this thread, or differentiates it forwards."""
+    return _innermost() is not None or getattr(forward_ad, "_current_level", -1) >= 0
+
+
+# The number of what would run an attention: 0 for the operators that make it up, 1 for the CPU's
+# kernel.
+fused_choice: Callable[..., int] = getattr(torch, "_fused_sdp_choice", _zero)
+
+
 # While it is entered, torch functions are called without asking a TorchFunctionMode of the
 # user's, which would see them. No such mode is active where a dispatch mode is called.
 unwatched = torch._C.DisableTorchFunction
@@ -248,29 +267,6 @@ def compiled_runs() -> bool:
             return True
         frame = frame.f_back  # type: ignore[assignment]
     return False
-
-
-_TORCH = os.path.dirname(torch.__file__) + os.sep
-_OWN = os.path.dirname(os.path.dirname(__file__)) + os.sep
-
-
-def caller(*beside: str) -> Any:
-    """The innermost frame outside of this package, and of files whose names begin so; or None."""
-    frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith((_OWN, *beside)):
-        frame = frame.f_back
-    return frame
-
-
-def source_line() -> str:
-    """The line of the program that is running, outside of torch and of this package."""
-    frame = caller(_TORCH, "<frozen")
-    if frame is None:
-        return ""
-    name = frame.f_code.co_filename
-    roots = [root for root in sys.path if root and name.startswith(root + os.sep)]
-    longest = max(roots, key=len, default="")
-    return f"{name[len(longest) :].lstrip(os.sep)}:{frame.f_lineno}"
 
 
 def sequence_number(node: Any) -> int:

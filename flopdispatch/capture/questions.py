@@ -14,10 +14,11 @@ import torch
 from flopdispatch.assumptions import Assume, Assumption
 from flopdispatch.capture.brackets import INDEXED, know_index, know_indices
 from flopdispatch.capture.calls import Call
+from flopdispatch.capture.frames import source_line
 from flopdispatch.capture.guesses import assumed_value, guess
 from flopdispatch.capture.known import Known, covers, has_data, is_plain, snapshot
 from flopdispatch.capture.literals import TENSOR
-from flopdispatch.capture.private import resolving, source_line, without_dispatch
+from flopdispatch.capture.private import resolving, without_dispatch
 from flopdispatch.capture.roles import LIFTED, LIMIT, watch_of
 from flopdispatch.capture.scopes import ScopeTracker
 from flopdispatch.capture.steps import Step, Value, laid_out, layout_of, mapped, new, tensors_in
