@@ -19,10 +19,12 @@ from flopdispatch.formulas.pointwise import (
     TRANSCENDENTAL,
     Number,
     Row,
+    per_output,
     register_table,
 )
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 rules = Registry("pointwise")
 
@@ -41,12 +43,6 @@ ACTIVATIONS: Sequence[Row] = (
         "_prelu_kernel_backward.default",
         COMPARISON + 2 * MUL,
         "(g, 0) if x > 0 else (slope·g, x·g)",
-    ),
-    (
-        "rrelu_with_noise.default rrelu_with_noise.out rrelu_with_noise_.default "
-        "rrelu_with_noise_functional.default",
-        COMPARISON + MUL,
-        "x if x > 0 else slope·x, the slope random or the mean of its bounds",
     ),
     ("hardshrink.default", 2 * COMPARISON, "0 if −λ ≤ x ≤ λ else x"),
     ("hardshrink_backward.default", 2 * COMPARISON, "0 if −λ ≤ x ≤ λ else g"),
@@ -93,6 +89,23 @@ ACTIVATIONS: Sequence[Row] = (
 )
 
 register_table(rules, ACTIVATIONS)
+
+
+def noisy_bytes(
+    self: TensorSpec, noise: TensorSpec, training: bool, result: TensorSpec
+) -> tuple[int, int]:
+    """The slopes that training draws are written as noise; evaluating leaves it alone."""
+    return size(self), size(result, noise if training else None)
+
+
+RANDOM_SLOPE = per_output(
+    COMPARISON + MUL, "x if x > 0 else slope·x, the slope random or the mean of its bounds"
+)
+rules.formula(
+    *overloads("rrelu_with_noise.default", "rrelu_with_noise.out", "rrelu_with_noise_.default"),
+    nbytes=noisy_bytes,
+)(RANDOM_SLOPE)
+rules.formula(*overloads("rrelu_with_noise_functional.default"))(RANDOM_SLOPE)
 
 
 @rules.formula(*overloads("glu_backward.default"))

@@ -2,7 +2,8 @@
 
 Letters: b batch, s queries, t keys, m embedding size, f size of the feed-forward layer.
 
-A nested batch costs what its sequences do, each by itself, though a kernel may pad them.
+A nested batch costs what its sequences do, each by itself, though a kernel may pad them. Bytes are
+those of the kernels that a layer runs one after the other, attention being one of them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from flopdispatch.formulas.normalization import layer_norm_rows
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
+from flopdispatch.traffic import size
 
 aten = torch.ops.aten
 rules = Registry("attention")
@@ -80,8 +82,37 @@ def multi_head(query: TensorSpec, key: TensorSpec, m: int, heads: int, mask: Ten
     )
 
 
+def multi_head_bytes(
+    query: TensorSpec, mask: Tensor, weights: tuple[Tensor, ...]
+) -> tuple[int, int]:
+    """Of x bytes of positions, which are queries, keys and values: reads weights and mask.
+
+    Projection: reads x and writes 3x; attention: reads 3x and writes x; projection: x to x.
+    """
+    x = size(query)
+    return 5 * x + size(mask, weights), 5 * x
+
+
+def native_attention_bytes(
+    query: TensorSpec,
+    qkv_weight: TensorSpec,
+    qkv_bias: Tensor,
+    proj_weight: TensorSpec,
+    proj_bias: Tensor,
+    mask: Tensor,
+    result: tuple[TensorSpec | None, ...],
+) -> tuple[int, int]:
+    """As `multi_head_bytes`; the weights that are asked for are written too."""
+    weights = qkv_weight, qkv_bias, proj_weight, proj_bias
+    read, written = multi_head_bytes(query, mask, weights)
+    return read, written + size((result or ())[1:])
+
+
 @rules.formula(
-    aten._native_multi_head_attention.default, estimate=UNKNOWN_PARTS, estimated_if=is_unknown_query
+    aten._native_multi_head_attention.default,
+    nbytes=native_attention_bytes,
+    estimate=UNKNOWN_PARTS,
+    estimated_if=is_unknown_query,
 )
 def native_multi_head_attention(
     query: TensorSpec,
@@ -118,8 +149,41 @@ def triton_multi_head_attention(
     return multi_head(query, key, embed_dim, num_head, mask)
 
 
+def encoder_layer_bytes(
+    src: TensorSpec,
+    embed_dim: int,
+    qkv_weight: TensorSpec,
+    qkv_bias: Tensor,
+    proj_weight: TensorSpec,
+    proj_bias: Tensor,
+    norm_weight_1: TensorSpec,
+    norm_bias_1: Tensor,
+    norm_weight_2: TensorSpec,
+    norm_bias_2: Tensor,
+    ffn_weight_1: TensorSpec,
+    ffn_bias_1: Tensor,
+    ffn_weight_2: TensorSpec,
+    ffn_bias_2: Tensor,
+    mask: Tensor,
+) -> tuple[int, int]:
+    """`multi_head_bytes`, then, of x bytes of positions and h of hidden ones, reads weights.
+
+    Each of 2 sums: reads 2x and writes x; of 2 norms: x to x; the feed-forward layer, its
+    activation in the same kernel: x to h, and h to x.
+    """
+    attention = qkv_weight, qkv_bias, proj_weight, proj_bias
+    norms = norm_weight_1, norm_bias_1, norm_weight_2, norm_bias_2
+    forward = ffn_weight_1, ffn_bias_1, ffn_weight_2, ffn_bias_2
+    read, written = multi_head_bytes(src, mask, (*attention, *norms, *forward))
+    x, h = size(src), size(src) // embed_dim * ffn_weight_1.shape[0]
+    return read + 7 * x + h, written + 5 * x + h
+
+
 @rules.formula(
-    aten._transformer_encoder_layer_fwd.default, estimate=UNKNOWN_PARTS, estimated_if=is_unknown_src
+    aten._transformer_encoder_layer_fwd.default,
+    nbytes=encoder_layer_bytes,
+    estimate=UNKNOWN_PARTS,
+    estimated_if=is_unknown_src,
 )
 def transformer_encoder_layer(
     src: TensorSpec,

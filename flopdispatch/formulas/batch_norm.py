@@ -192,7 +192,24 @@ def batch_norm_backward(input: TensorSpec, weight: Tensor, train: bool, output_m
     return cost
 
 
-@rules.formula(*overloads("batch_norm_backward.default"))
+def updated_gradient_bytes(
+    grad_out: TensorSpec,
+    input: TensorSpec,
+    weight: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    save_mean: Tensor,
+    save_var: Tensor,
+    update: bool,
+    output_mask: Mask,
+    result: tuple[Tensor, ...],
+) -> tuple[int, int]:
+    """As `gradient_bytes`; what the forward may have reserved isn't read."""
+    running, saved = (running_mean, running_var), (save_mean, save_var)
+    return gradient_bytes(grad_out, input, weight, *running, *saved, update, output_mask, result)
+
+
+@rules.formula(*overloads("batch_norm_backward.default"), nbytes=updated_gradient_bytes)
 def batch_norm_backward_by_update(
     input: TensorSpec, weight: Tensor, update: bool, output_mask: Mask
 ) -> Cost:

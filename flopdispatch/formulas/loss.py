@@ -11,6 +11,7 @@ import math
 import torch
 
 from flopdispatch.cost import Cost
+from flopdispatch.formulas.bytes_moved import named
 from flopdispatch.formulas.folds import combined
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
@@ -201,8 +202,14 @@ def soft_margin_loss_backward(self: TensorSpec, target: TensorSpec, reduction: i
 def picked_bytes(
     self: TensorSpec, target: TensorSpec, weight: TensorSpec | None, result: Pair
 ) -> tuple[int, int]:
-    """One element per row is read, not the whole of `self`."""
-    return target.numel * self.dtype.itemsize + size(target, weight), size(result)
+    """One element per row is read, not the whole of `self`, and the weights of the targets."""
+    picked = named(self, target.numel) + weights_named(weight, target)
+    return picked + size(target), size(result)
+
+
+def weights_named(weight: TensorSpec | None, target: TensorSpec) -> int:
+    """Bytes of the weights of these targets."""
+    return 0 if weight is None else named(weight, target.numel)
 
 
 def filled_bytes(
@@ -213,7 +220,8 @@ def filled_bytes(
     result: TensorSpec,
 ) -> tuple[int, int]:
     """The gradient is written from the targets alone: of `self` only the shape counts."""
-    return size(grad_output, target, weight, total_weight), size(result)
+    read = size(grad_output, target, total_weight) + weights_named(weight, target)
+    return read, size(result)
 
 
 @rules.formula(aten.nll_loss_forward.default, aten.nll_loss2d_forward.default, nbytes=picked_bytes)

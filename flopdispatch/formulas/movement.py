@@ -5,6 +5,8 @@ Each table is a kind, by the bytes that it moves.
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from flopdispatch.formulas.bytes_moved import named, nothing, takes, writes
@@ -92,13 +94,23 @@ CREATION = """
     full_like.out new_full.out scalar_tensor.out _new_zeros_with_same_feature_meta.default
     zero.default fill.Scalar arange.default arange.start arange.start_step arange.out
     arange.start_out range.default range.step range.out range.out_ linspace.default linspace.out
-    linspace.Tensor_Tensor_out linspace.Tensor_Scalar_out linspace.Scalar_Tensor_out
-    linspace.Tensor_Tensor linspace.Tensor_Scalar linspace.Scalar_Tensor
     eye.default eye.m eye.out eye.m_out tril_indices.default triu_indices.default
     tril_indices.out triu_indices.out fft_fftfreq.default fft_rfftfreq.default
     fft_fftfreq.out fft_rfftfreq.out from_file.default from_file.out
 """
 rules.zero(*overloads(*CREATION.split()), nbytes=writes)
+
+
+def ends_bytes(start: object, end: object, result: TensorSpec) -> tuple[int, int]:
+    """The ends that are tensors are read, the result written."""
+    return size(start, end), size(result)
+
+
+RANGES = """
+    linspace.Tensor_Tensor linspace.Tensor_Scalar linspace.Scalar_Tensor
+    linspace.Tensor_Tensor_out linspace.Tensor_Scalar_out linspace.Scalar_Tensor_out
+"""
+rules.zero(*overloads(*RANGES.split()), nbytes=ends_bytes)
 
 
 def fill_bytes(value: TensorSpec, result: TensorSpec) -> tuple[int, int]:
@@ -114,7 +126,7 @@ COPIES = """
     _to_copy.default _to_copy.out clone.default _lazy_clone.default _pin_memory.default
     _reshape_copy.default _copy_from.default _copy_from_and_resize.default cat.default
     stack.default _stack.default _chunk_cat.default
-    block_diag.default constant_pad_nd.default reflection_pad1d.default
+    block_diag.default reflection_pad1d.default
     reflection_pad2d.default reflection_pad3d.default replication_pad1d.default
     replication_pad2d.default replication_pad3d.default repeat.default
     repeat_interleave.Tensor roll.default rot90.default flip.default tril.default triu.default
@@ -152,6 +164,16 @@ PARTS = """
     narrow_copy.default
 """
 rules.zero(*overloads(*PARTS.split()), nbytes=takes)
+
+
+def padded_bytes(self: TensorSpec, pad: tuple[int, ...], result: TensorSpec) -> tuple[int, int]:
+    """What stays is read: negative padding cuts it off. `pad` begins with the last dimension."""
+    cut = [min(before, 0) + min(after, 0) for before, after in zip(pad[::2], pad[1::2])]
+    kept = math.prod(n + less for n, less in zip(reversed(self.shape), cut))
+    return named(self, kept * math.prod(self.shape[: self.ndim - len(cut)])), size(result)
+
+
+rules.zero(aten.constant_pad_nd.default, nbytes=padded_bytes)
 
 
 def window_bytes(self: TensorSpec, result: TensorSpec) -> tuple[int, int]:

@@ -52,6 +52,13 @@ def overwritten_bytes(self: TensorSpec, index: TensorSpec, src: TensorSpec) -> t
     return size(index) + named(src, index.numel), named(self, index.numel)
 
 
+def scattered_bytes(
+    self: TensorSpec, index: TensorSpec, src: TensorSpec, result: TensorSpec
+) -> tuple[int, int]:
+    """In a new tensor: targets, indices and the sources that these reach are read, all written."""
+    return size(self, index) + named(src, index.numel), size(result)
+
+
 def value_bytes(self: TensorSpec, index: TensorSpec) -> tuple[int, int]:
     """In place: indices are read, targets written; the source is one number."""
     return size(index), named(self, index.numel)
@@ -63,13 +70,14 @@ def combined_value_bytes(self: TensorSpec, index: TensorSpec) -> tuple[int, int]
     return size(index) + hit, hit
 
 
-rules.zero(aten.scatter.src, aten.scatter.value, aten.masked_scatter.default)
+rules.zero(aten.scatter.value, aten.masked_scatter.default)
+rules.zero(aten.scatter.src, nbytes=scattered_bytes)
 rules.zero(aten.scatter_.src, nbytes=overwritten_bytes)
 rules.zero(aten.scatter_.value, nbytes=value_bytes)
 
 
 @rules.formula(aten.scatter_add_.default, nbytes=element_bytes)
-@rules.formula(aten.scatter_add.default)
+@rules.formula(aten.scatter_add.default, nbytes=scattered_bytes)
 def scatter_add(index: TensorSpec) -> Cost:
     """Add source elements to their targets.
 
@@ -81,7 +89,8 @@ def scatter_add(index: TensorSpec) -> Cost:
 
 @rules.formula(aten.scatter_.reduce, nbytes=element_bytes)
 @rules.formula(aten.scatter_.value_reduce, nbytes=combined_value_bytes)
-@rules.formula(aten.scatter.reduce, aten.scatter.value_reduce)
+@rules.formula(aten.scatter.reduce, nbytes=scattered_bytes)
+@rules.formula(aten.scatter.value_reduce)
 def scatter_with(index: TensorSpec, reduce: str) -> Cost:
     """Add source elements to their targets, or multiply these by them.
 
@@ -91,7 +100,7 @@ def scatter_with(index: TensorSpec, reduce: str) -> Cost:
 
 
 @rules.formula(aten.scatter_reduce_.two, nbytes=element_bytes)
-@rules.formula(aten.scatter_reduce.two)
+@rules.formula(aten.scatter_reduce.two, nbytes=scattered_bytes)
 def scatter_reduce(index: TensorSpec, reduce: str, result: TensorSpec) -> Cost:
     """Sum, product, mean, maximum or minimum of the source elements of each target.
 
@@ -117,10 +126,12 @@ def copied_slice_bytes(self: TensorSpec, index: TensorSpec, source: TensorSpec) 
     return size(index, source), named(self, source.numel)
 
 
-def filled_slice_bytes(self: TensorSpec, dim: int, index: TensorSpec) -> tuple[int, int]:
-    """In place: indices are read, the slices that they name written."""
+def filled_slice_bytes(
+    self: TensorSpec, dim: int, index: TensorSpec, value: object
+) -> tuple[int, int]:
+    """In place: indices, and a value in a tensor, are read, the slices that they name written."""
     one = math.prod(self.shape[:dim] + self.shape[dim:][1:])
-    return size(index), named(self, index.numel * one)
+    return size(index, value), named(self, index.numel * one)
 
 
 rules.zero(aten.index_copy.default, aten.index_fill.int_Scalar, aten.index_fill.int_Tensor)

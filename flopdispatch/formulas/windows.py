@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from flopdispatch.cost import Cost
 from flopdispatch.formulas.bytes_moved import writes
+from flopdispatch.formulas.movement import ends_bytes
 from flopdispatch.formulas.operators import overloads
 from flopdispatch.formulas.pointwise import ADD, COMPARISON, MUL, TRANSCENDENTAL, per_output
 from flopdispatch.registry import Registry
 from flopdispatch.spec import TensorSpec
-from flopdispatch.traffic import size
 
 rules = Registry("pointwise")
 
@@ -55,11 +55,6 @@ for _names, _each, _expression in WINDOWS:
     rules.formula(*overloads(*_names.split()), nbytes=writes, typed=False)(
         per_output(_each, _expression)
     )
-
-
-def ends_bytes(start: object, end: object, result: TensorSpec) -> tuple[int, int]:
-    """The ends that are tensors are read, the result written."""
-    return size(start, end), size(result)
 
 
 @rules.formula(
