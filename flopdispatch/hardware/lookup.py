@@ -26,7 +26,7 @@ NEAR = 5  # devices that an error names at most
 
 # Words that tell no device from another.
 NOISE = {"nvidia", "tesla", "geforce", "gpu", "amd", "instinct", "google", "cloud", "intel"}
-NOISE |= {"habana", "aws"}
+NOISE |= {"habana", "aws", "oam"}
 
 
 @dataclass(slots=True)

@@ -74,6 +74,7 @@ DRIVERS = {
     "AMD Instinct MI250X": "MI250X-GCD",
     "AMD Instinct MI300A": "MI300A",
     "AMD Instinct MI300X": "MI300X",
+    "AMD Instinct MI300X OAM": "MI300X",  # the module that all of them are
     "AMD Instinct MI325X": "MI325X",
     "AMD Instinct MI350X": "MI350X",
     "AMD Instinct MI355X": "MI355X",
@@ -99,6 +100,7 @@ TRAPS = {
     "NVIDIA GeForce RTX 3080 Ti": "RTX-3090-Ti",
     "NVIDIA A100-SXM4-40GB MIG 1g.5gb": "A100-40GB",
     "NVIDIA H100 80GB HBM3 MIG 3g.40gb": "H100-SXM",
+    "NVIDIA B200 MIG 1g.23gb": "B200",
     "NVIDIA H100 80GB HBM2e": "H100-SXM",
     "NVIDIA H100": "H100-PCIe",
     "NVIDIA H100 64GB HBM2": "H100-NVL",
