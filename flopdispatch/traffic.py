@@ -16,7 +16,9 @@ def traffic(call: OpCall) -> tuple[int, int]:
     0 once; a view nothing; an in-place operator reads and writes its target; an `out=`
     tensor is written only.
 
-    Ignores: an argument that is passed twice is read twice, since a spec has no identity.
+    Ignores: an argument that is passed twice is read twice, since a spec has no identity; what a
+    stride or a smaller size skips (a 1x1 convolution of stride 2, subsampling) is read like the
+    rest, since memory comes in lines.
     """
     roles = _roles(call.overload)
     if roles is None:

@@ -215,8 +215,10 @@ def test_packed_weights_move_too() -> None:
     assert half.cost.bytes_read == 8 * 4 + 12 * 2
     conv = priced(quantized.conv2d, QIMAGE, CONV, 0.1, 3)
     assert conv.cost.bytes_read == N + 8 * 18 + 8 * 4, "and floats of biases"
+    assert conv.cost.bytes_written == OUT
     transposed = priced(quantized.conv_transpose2d, QIMAGE, TRANSPOSED, 0.1, 3)
     assert transposed.cost.bytes_read == N + 4 * 45 + 5 * 4
+    assert transposed.cost.bytes_written == 2 * 5 * 36
 
 
 # Whole models

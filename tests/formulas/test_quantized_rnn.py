@@ -125,6 +125,7 @@ def test_weights_in_half_precision_are_floating() -> None:
     weights = 64 * (8 + 16 + 16 + 16)
     states = 2 * 2 * 3 * 16
     assert found.cost.bytes_read == 4 * (5 * 3 * 8 + states) + 2 * weights + 4 * 2 * 2 * 64
+    assert found.cost.bytes_written == 4 * (5 * 3 * 16 + states)
 
 
 def test_packed_weights_move_too() -> None:
@@ -134,10 +135,19 @@ def test_packed_weights_move_too() -> None:
     assert (layer.cost.bytes_read, layer.cost.bytes_written) == (read, 4 * (15 * 16 + 3 * 16))
     cell = run(small(nn.LSTMCell(8, 16)), torch.rand(5, 8))
     assert cell.cost.bytes_read == 4 * (5 * 8 + 2 * 80) + 64 * (8 + 16) + 4 * 2 * 64
+    assert cell.cost.bytes_written == 4 * 2 * 80, "its two states"
+    cell = run(small(nn.GRUCell(8, 16)), torch.rand(5, 8))
+    read = 4 * (5 * 8 + 80) + 48 * (8 + 16) + 4 * 2 * 48
+    assert (cell.cost.bytes_read, cell.cost.bytes_written) == (read, 4 * 80)
     rows = pack_padded_sequence(torch.rand(5, 3, 8), torch.tensor([5, 4, 2]))
     packed = run(small(nn.LSTM(8, 16)), rows)
     of_states, of_weights = 4 * 2 * 3 * 16, 64 * (8 + 16) + 4 * 2 * 64
     assert packed.cost.bytes_read == 4 * 11 * 8 + of_states + of_weights + 5 * 8
+    assert packed.cost.bytes_written == 4 * (11 * 16 + 2 * 3 * 16)
+    packed = run(small(nn.GRU(8, 16)), rows)
+    of_weights = 48 * (8 + 16) + 4 * 2 * 48
+    assert packed.cost.bytes_read == 4 * 11 * 8 + 4 * 3 * 16 + of_weights + 5 * 8
+    assert packed.cost.bytes_written == 4 * (11 * 16 + 3 * 16)
 
 
 @pytest.mark.parametrize(("kind", "gates", "each"), [("lstm", 64, LSTM), ("gru", 48, GRU)])
