@@ -12,12 +12,13 @@ from string import Template
 from typing import Any
 
 from flopdispatch.profile import COMPARABLE, Profile, Row
-from flopdispatch.report.html_data import Group, groups, only, tree
+from flopdispatch.report.html_data import Given, Group, groups, only, tree
 from flopdispatch.report.html_tables import head, number, section, words
 from flopdispatch.report.markup import Markup, element, joined, visible
 from flopdispatch.report.records import BLOCK
 from flopdispatch.report.table import beside
 from flopdispatch.rules import UNCOUNTED, name_of
+from flopdispatch.saved import ACTIVATIONS
 from flopdispatch.units import exact, percent, si, some
 
 SCRIPTS = ("tree.js", "icicle.js", "grid.js", "page.js")
@@ -38,10 +39,17 @@ def render(profile: Profile, title: str | None = None) -> str:
 
 
 def page(
-    profile: Profile, title: str | None = None, link: Markup = NONE, more: Markup = NONE
+    profile: Profile,
+    title: str | None = None,
+    link: Markup = NONE,
+    more: Markup = NONE,
+    columns: Sequence[Given] = (),
 ) -> str:
-    """The document, with a section `more` before that of operators, which `link` leads to."""
-    shown = tree(profile)
+    """The document, with a section `more` before that of operators, which `link` leads to.
+
+    `columns` are more of the tree of modules.
+    """
+    shown = tree(profile, columns)
     style, script = _asset("style.css"), "\n".join(map(_asset, SCRIPTS))
     return Template(_asset("template.html")).substitute(
         title=joined(visible(title or _title(profile))),
@@ -53,6 +61,8 @@ def page(
         notices=_notices(profile),
         convention=joined(f"{profile.convention}: {profile.description}".rstrip(": ")),
         link=link,
+        kind="more" if columns else "few",
+        columns=Markup("".join(f'<col class="{column.key}">' for column in columns)),
         sections=Markup(more + _sections(profile)),
     )
 
@@ -89,7 +99,11 @@ def _totals(profile: Profile) -> Markup:
         ("FLOPs", total.flops, "", "2 × MACs + adds + muls + divs"),
         ("Comparable FLOPs", profile.comparable_flops, "", f"2 × MACs of {products}"),
         ("Bytes", total.nbytes, "B", "read and written"),
+        ("Activations", profile.activations, "", "elements that products write"),
     ]
+    if profile.saved is not None:
+        kept = sum(told.nbytes for told in profile.saved if told.kind == ACTIVATIONS)
+        figures.append(("Saved", kept, "B", "of activations, for the backward"))
     return joined(
         *(
             element(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -36,6 +36,19 @@ COLUMNS = (
 )
 
 
+Figure = tuple[float, str, str]  # a number, in full and in short
+
+
+class Given(NamedTuple):
+    """A column whose figures are known by the modules' paths, in all and of each alone."""
+
+    key: str
+    label: str
+    sized: bool
+    total: Mapping[str, Figure]
+    own: Mapping[str, Figure]
+
+
 class Place(NamedTuple):
     """A module's place in the tree: its parent is the one at place `parent`, -1 for none."""
 
@@ -43,8 +56,10 @@ class Place(NamedTuple):
     node: ScopeNode
 
 
-def tree(profile: Profile) -> dict[str, Any]:
+def tree(profile: Profile, more: Sequence[Given] = ()) -> dict[str, Any]:
     """The tree of modules, as lists with one entry a module, parents before their children.
+
+    Its columns are COLUMNS and `more`.
 
     `total` and `own` of a column are places in its `figures`: a number, the same in full and in
     short, and its share of the whole. `types` has the types that weigh most first, of which
@@ -60,6 +75,7 @@ def tree(profile: Profile) -> dict[str, Any]:
         ran[parent] |= ran[i]
         params[parent] -= node.params
     columns = [_column(column, places, totals, params) for column in COLUMNS]
+    columns += [_given(column, places) for column in more]
     weights = _weights(places, columns)
     types = sorted(weights, key=lambda name: (name == "", -weights[name]))
     rank = {name: i for i, name in enumerate(types)}
@@ -99,6 +115,33 @@ def _column(
             if column.sized
             else (n, exact(n), exact(n) if n else "", "")
             for n in known
+        ],
+    }
+
+
+def _given(column: Given, places: Sequence[Place]) -> dict[str, Any]:
+    """The same of a column whose figures are known; what ran outside is the block's own."""
+    known: dict[Figure, int] = {}
+    nothing: Figure = (0, "0", "")
+
+    def place(figure: Figure) -> int:
+        return known.setdefault(figure, len(known))
+
+    total, own = [], []
+    for _, node in places:
+        outside = node.path == OUTSIDE
+        total.append(place(column.own[""] if outside else column.total[node.path]))
+        alone = nothing if node.path == "" else column.own["" if outside else node.path]
+        own.append(place(alone))
+    whole = next(iter(known))[0] if column.sized else None
+    return {
+        "key": column.key,
+        "label": column.label,
+        "sized": column.sized,
+        "total": total,
+        "own": own,
+        "figures": [
+            (*figure, percent(figure[0], whole) if column.sized else "") for figure in known
         ],
     }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+from flopdispatch.report.html_data import Figure, Given
 from flopdispatch.report.html_tables import head, number, section, words
 from flopdispatch.report.markup import Markup, element, joined, visible
 from flopdispatch.report.roofline_points import Point, axes, bound_by, groups, points
 from flopdispatch.roofline import MEMORY, Bound, Roofline
-from flopdispatch.units import duration, percent, si
+from flopdispatch.units import duration, exact, percent, si
 
 LINK = Markup('\n<a href="#roofline">Roofline</a>')
 NUMBERED = 12  # points with a number beside, those of the most time
@@ -29,6 +31,26 @@ def sections(roofline: Roofline, notes: list[str]) -> Markup:
         table(roofline, "Times of phases", "Phase", "phases", {}),
     ]
     return joined(element("section", heading, *told, *drawn), *tables)
+
+
+def columns(roofline: Roofline) -> tuple[Given, Given]:
+    """The time of each module, and what bounds it, which sorts by the memory's share."""
+    total, own = roofline.by_scope(), roofline.by_scope(own=True)
+
+    def given(key: str, label: str, sized: bool, of: Callable[[Bound], Figure]) -> Given:
+        all_of, alone = ({path: of(b) for path, b in known.items()} for known in (total, own))
+        return Given(key, label, sized, all_of, alone)
+
+    return (
+        given("time", "Time", True, lambda b: (b.seconds, exact(b.seconds), duration(b.seconds))),
+        given("bound", "Bound by", False, _bounding),
+    )
+
+
+def _bounding(bound: Bound) -> Figure:
+    share = bound.memory_seconds / bound.seconds if bound.seconds else 0.0
+    told = f"memory {percent(share, 1.0)}" if bound.seconds else ""
+    return share, told, bound_by(bound)
 
 
 def table(roofline: Roofline, title: str, name: str, by: str, places: dict[str, int]) -> Markup:
@@ -71,11 +93,11 @@ def plot(roofline: Roofline, shown: list[Point]) -> Markup:
     for power in range(left, right + 1):
         across = x(10.0**power)
         parts.append(_line((across, y(10.0**low)), (across, y(10.0**high)), 0.15))
-        parts.append(_text(across, HEIGHT - BOTTOM + 18, si(10.0**power, digits=1), "middle"))
+        parts.append(_text(across, HEIGHT - BOTTOM + 18, _tick(power), "middle"))
     for power in range(low, high + 1):
         up = y(10.0**power)
         parts.append(_line((x(10.0**left), up), (x(10.0**right), up), 0.15))
-        parts.append(_text(LEFT - 8, up + 4, si(10.0**power, digits=1), "end"))
+        parts.append(_text(LEFT - 8, up + 4, _tick(power), "end"))
     parts.append(_text((LEFT + WIDTH) / 2, HEIGHT - 10, "operations / byte", "middle"))
     parts.append(_text(LEFT, TOP - 6, "operations / s", "start"))
     bandwidth = roofline.rates[MEMORY]
@@ -84,7 +106,7 @@ def plot(roofline: Roofline, shown: list[Point]) -> Markup:
         start = max(10.0**left, 10.0**low / bandwidth)
         parts.append(_line((x(start), y(start * bandwidth)), (x(ridge), y(peak)), 0.8))
         parts.append(_line((x(ridge), y(peak)), (x(10.0**right), y(peak)), 0.8))
-        parts.append(_text(x(10.0**right), y(peak) + 14, f"{name} {si(peak)}", "end"))
+        parts.append(_text(x(10.0**right), y(peak) - 6, f"{name} {si(peak)}", "end"))
     for i, point in enumerate(shown):
         parts.append(_point(point, x(point.intensity), y(point.rate)))
         if i < NUMBERED:
@@ -98,6 +120,11 @@ def plot(roofline: Roofline, shown: list[Point]) -> Markup:
     )
     scrolls = {"role": "region", "tabindex": 0, "aria_label": "Plot of the roofline"}
     return joined(element("div", drawing, class_="wide", **scrolls), element("p", caption))
+
+
+def _tick(power: int) -> str:
+    """A power of ten beside an axis."""
+    return si(10**power, digits=1)
 
 
 def _point(point: Point, x: float, y: float) -> Markup:

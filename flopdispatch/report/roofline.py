@@ -64,7 +64,8 @@ def as_json(roofline: Roofline) -> str:
 def as_html(roofline: Roofline, title: str | None = None) -> str:
     """The page, with a plot of the roof and tables of time bounds."""
     more = html_roofline.sections(roofline, notes(roofline))
-    return html.page(roofline.profile, title, html_roofline.LINK, more)
+    columns = html_roofline.columns(roofline)
+    return html.page(roofline.profile, title, html_roofline.LINK, more, columns)
 
 
 def headers(by: str) -> list[str]:

@@ -52,7 +52,13 @@ def save(roofline: Roofline, path: str | Path, by: str = "operators") -> None:
                     color="0.4",
                     linewidth=1,
                 )
-                plane.annotate(f"{name} {si(peak)}OP/s", (10.0**right, peak), ha="right", va="top")
+                plane.annotate(
+                    f"{name} {si(peak)}OP/s",
+                    (10.0**right, peak),
+                    xytext=(-4, 3),
+                    textcoords="offset points",
+                    ha="right",
+                )
             plane.set(xlim=(10.0**left, 10.0**right), ylim=(10.0**low, 10.0**high))
         for i, point in enumerate(shown):
             label = f"{visible(point.name)}: {duration(point.bound.seconds)}"

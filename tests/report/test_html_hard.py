@@ -240,7 +240,7 @@ def test_an_empty_block_has_a_report(opens: Opens) -> None:
     page = opens(counted(lambda: None).report("html"))
     assert page.get_by_role("heading", level=1).inner_text() == "A block without modules"
     assert paths(page) == [""]
-    assert page.locator("#left-out").inner_text() == "There are no FLOPs here."
+    assert page.locator("#left-out").inner_text() == "No FLOPs here."
     assert page.locator(".none").count() == 8, "none of each kind of calls, nothing to be known"
 
 

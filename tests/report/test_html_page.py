@@ -31,6 +31,7 @@ def test_the_totals_are_the_profile_s(page: Page) -> None:
         "FLOPs": "810",
         "Comparable FLOPs": "720",
         "Bytes": f"{NET.total.nbytes:,}",
+        "Activations": "70",  # five rows of 8, 4 and 2
     }
 
 

@@ -175,6 +175,16 @@ def test_the_page_has_the_roof_and_the_times() -> None:
     assert "roofline" not in net().report("html").lower().partition("<script")[0]
 
 
+def test_the_axes_are_labelled_with_powers_of_ten() -> None:
+    """An addmm has an intensity of 790 / 944; the ridge is at 50, the roof at 1 G."""
+    page = net().roofline(Hardware("slow", {"float32": 1e9}, bandwidth=2e7)).report("html")
+    drawing = ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
+    shown = [text.text for text in drawing.findall("text")]
+    assert shown[: shown.index("operations / byte")] == [
+        "0.01", "0.1", "1", "10", "100", "1 M", "10 M", "100 M", "1 G", "10 G",
+    ]  # fmt: skip
+
+
 @each
 def test_a_page_of_any_profile_has_points_inside_the_plane(profile: Profile) -> None:
     page = profile.roofline(MACHINE).report("html")

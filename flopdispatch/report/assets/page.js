@@ -89,7 +89,7 @@ function start() {
     );
     at("left-out").textContent =
       bars.length === 0
-        ? `There are no ${column.label} here.`
+        ? `No ${column.label} here.`
         : leftOut > 0
           ? `Modules too small to be drawn: ${leftOut}. Zoom in, or see the table.`
           : "";
@@ -104,9 +104,10 @@ function start() {
     grid.show(column, found);
   }
 
-  const order = ["flops", "macs", "bytes", "params"];
+  const order = ["flops", "macs", "bytes", "params", "time"];
   for (const key of order) {
     const each = tree.columns.find((one) => one.key === key);
+    if (!each) continue;
     const label = make("label");
     const radio = make("input", {
       type: "radio",
