@@ -7,16 +7,17 @@ fvcore's and timm's figure, and a better guess of a model's time on many devices
 from __future__ import annotations
 
 from flopdispatch.formulas import default_registry
+from flopdispatch.formulas.attention_layers import lengths
 from flopdispatch.profile import Profile, Row, walk
 from flopdispatch.rules import name_of
 from flopdispatch.spec import OpCall, tensors
 from flopdispatch.variants import outcome
 
 FAMILIES = ("matmul", "convolution", "attention")
-WITH_PROJECTIONS = (
-    "aten::_native_multi_head_attention",
-    "aten::_triton_multi_head_attention",
-    "aten::_transformer_encoder_layer_fwd",
+LAYERS = (
+    "aten::_native_multi_head_attention.default",
+    "aten::_triton_multi_head_attention.default",
+    "aten::_transformer_encoder_layer_fwd.default",
 )
 LATER = ("recompute", "backward", "optimizer")
 
@@ -26,11 +27,12 @@ def by_scope(profile: Profile, own: bool = False) -> dict[str, int]:
 
     Counts: the elements of the first result of each such call, recomputation and the backward
     left out; of an attention also its scores, the result of its first product, which a fused
-    kernel keeps to itself: so it is the same figure by whatever kernel it runs.
+    kernel keeps to itself: so it is the same figure by whatever kernel it runs. Of a transformer
+    layer that is one operator, all the products in it.
 
-    Ignores: fused recurrent layers and other operators, as fvcore does; the products inside of a
-    fused transformer layer, but for its last; what an operator
-    that returns nothing writes into its arguments, but for a keyword `out=`.
+    Ignores: fused recurrent layers and other operators, as fvcore does; what an operator that
+    returns nothing writes into its arguments, but for a keyword `out=`. fvcore itself also leaves
+    out scaled_dot_product_attention, bilinear layers and convolutions with `padding="same"`.
 
     Example:
 
@@ -62,14 +64,34 @@ def elements(profile: Profile, row: Row) -> int:
     multiplies = price.cost.macs or price.cost.int_macs
     if price.family not in FAMILIES or row.phase in LATER or not multiplies:
         return 0
+    if name_of(call.overload) in LAYERS:
+        return inside_layer(call) * row.times
     written = tensors(outcome(call))
     return (written[0].numel + scores(call, price.family)) * row.times if written else 0
 
 
 def scores(call: OpCall, family: str) -> int:
     """The scores of an attention: each takes a product with a key and one with a value."""
-    if family != "attention" or name_of(call.overload).partition(".")[0] in WITH_PROJECTIONS:
+    if family != "attention":
+        return 0
+    price = default_registry().price_or_error(call)  # the figure is the same by any convention
+    if price.family != family:  # an attention of the user's own: its arguments may be any
         return 0
     query, _, value = tensors(call.args)[:3]
-    price = default_registry().price_or_error(call)  # the figure is the same by any convention
     return price.cost.macs // (query.shape[-1] + value.shape[-1])
+
+
+def inside_layer(call: OpCall) -> int:
+    """What the products of a transformer layer's self-attention write, and those of all of it.
+
+    Counts: of x elements the projections to queries, keys and values, 3x; the scores; attention
+    and the last projection, x each; of the feed-forward layer the hidden elements, and x.
+    """
+    given = call.arguments()
+    batch = given.get("src") or given["query"]
+    m, heads = given["embed_dim"], given.get("num_heads") or given["num_head"]
+    x = batch.numel
+    written = 5 * x + heads * sum(s * s for s in lengths(batch, m))
+    if "ffn_weight_1" in given:
+        written += x // m * given["ffn_weight_1"].shape[0] + x
+    return int(written)

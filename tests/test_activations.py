@@ -19,6 +19,7 @@ from torchvision import models
 
 from flopdispatch import Cost, FlopCounter, count, default_registry
 from flopdispatch.activations import by_scope
+from flopdispatch.spec import TensorSpec
 
 PACKED = torch.ops.aten._flash_attention_forward
 PUBLISHED = Path(__file__).parent / "reference" / "timm_activations.csv"
@@ -68,6 +69,36 @@ def test_an_attention_has_the_same_by_whatever_kernel_it_runs() -> None:
     assert count(Attending(), x, convention="causal").activations == expected
     with sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         assert count(Attending(), x).activations == expected
+
+
+def test_a_transformer_layer_that_is_one_operator_writes_as_much() -> None:
+    """2 sequences of 10 by 16: qkv, attention, projections and 32 hidden; 4 heads' scores."""
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True).eval()
+    expected = 20 * (3 * 16 + 16 + 16 + 32 + 16) + 2 * 4 * 10 * 10
+    for device in ("meta", "cpu"):
+        assert count(layer, (2, 10, 16), device=device).activations == expected
+    with torch.no_grad():
+        fused = count(layer, (2, 10, 16), device="cpu")
+    assert len(fused.by_op()) == 1
+    assert fused.activations == expected
+    tokens, weights = torch.ones(2, 5, 8), [torch.ones(24, 8), torch.ones(24)]
+    attention = torch.ops.aten._native_multi_head_attention
+    found = written(
+        lambda: attention(tokens, tokens, tokens, 8, 2, *weights, torch.ones(8, 8), torch.ones(8))
+    )
+    assert found == 10 * (3 * 8 + 8 + 8) + 2 * 2 * 5 * 5
+
+
+def test_an_attention_of_the_users_own_writes_its_result() -> None:
+    rules = default_registry().overlay("mine")
+
+    @rules.formula(torch.ops.aten.mm.default, family="attention")
+    def mine(self: TensorSpec, result: TensorSpec) -> Cost:
+        return Cost(macs=result.numel)
+
+    with FlopCounter(display=False, convention=rules) as counter:
+        torch.ones(3, 8) @ torch.ones(8, 4)
+    assert counter.profile.activations == 3 * 4
 
 
 def test_gradients_and_recomputation_are_no_activations() -> None:
