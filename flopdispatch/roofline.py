@@ -122,10 +122,10 @@ class Roofline:
         524288.0
     """
 
-    profile: Profile
+    profile: Profile = field(repr=False)
     hardware: Hardware
     rates: Mapping[str, float]
-    calls: tuple[Bound, ...]
+    calls: tuple[Bound, ...] = field(repr=False)
 
     @classmethod
     def of(
@@ -242,6 +242,9 @@ class Roofline:
 
     def __str__(self) -> str:
         return self.table()
+
+    def _repr_html_(self) -> str:
+        return str(import_module("flopdispatch.report.notebook").bounded(self))
 
     def report(self, name: str, **options: Any) -> str:
         """The profile with its time bounds as text: table, markdown, csv, json or html.

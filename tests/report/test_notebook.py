@@ -10,11 +10,14 @@ import torch
 from torch import nn
 
 from flopdispatch import Profile, count
+from flopdispatch.report.roofline import headers
+from flopdispatch.report.roofline import lines as bounded
 from flopdispatch.report.table import HEADERS, footer, lines
 from tests.browser import PHONE, Opens
 from tests.programs import counted
 from tests.report.pages import net
 from tests.report.test_html_hard import NAMES, hostile
+from tests.report.test_roofline_reports import FAST
 from tests.report.test_table import toy
 
 
@@ -89,3 +92,15 @@ def test_hostile_names_are_text_in_a_notebook(opens: Opens) -> None:
     text = view.locator("tbody th").all_text_contents()
     for name in NAMES.values():
         assert any(line.endswith(name) for line in text), name
+
+
+def test_a_roofline_in_a_notebook_is_its_table_and_its_repr_is_short() -> None:
+    found = net().roofline(FAST)
+    text = re.sub(r"<style>.*?</style>", "", found._repr_html_(), flags=re.DOTALL)
+    rows = [
+        re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", text)
+    ]
+    assert rows == [headers("modules"), *bounded(found)]
+    notes = re.findall(r"<p>(.*?)</p>", text)
+    assert notes[0].startswith("Machine: fast: float32 1.000 GFLOP/s")
+    assert repr(found) == f"Roofline(hardware={found.hardware!r}, rates={found.rates!r})"
