@@ -68,6 +68,8 @@ OPERATORS: list[tuple[str, tuple[Any, ...], int, int, str]] = [
     ("_slow_conv2d_backward.output_mask",
      (x(2, 4, 6, 6), IMAGE, x(4, 3, 3, 3), [3, 3], [1, 1], [0, 0], [False, True, True]),
      1152 + 1536, 432 + 16, "the weight's gradient doesn't need the weight"),
+    ("_fused_sdp_choice.default", (x(1, 2, 4, 8), x(1, 2, 6, 8), x(1, 2, 6, 8)), 0, 0,
+     "a question"),
     ("addmv.default", (x(2), x(2, 3), x(3)), 8 + 24 + 12, 8, "all that is added and multiplied"),
     ("addr.default", (x(2, 3), x(2), x(3)), 24 + 8 + 12, 24, "the same"),
 ]  # fmt: skip
