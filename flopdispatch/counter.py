@@ -45,6 +45,9 @@ from flopdispatch.terminal import width
 from flopdispatch.training import MakesOptimizer, grad_mode, made_optimizer, run_backward
 from flopdispatch.units import some
 
+NOT_CAST = (
+    "torch.autocast casts nothing on meta: operators ran in the dtypes of what they were given"
+)
 FAKES_END_THE_PROCESS = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10)
 
 Counter = TypeVar("Counter", bound="FlopCounter")
@@ -342,6 +345,8 @@ def count(
         with calling as call, ExitStack() as counting:
             stepping = made_optimizer(optimizer, call.parameters) if optimizer else None
             counting.enter_context(counter)
+            if place.type == "meta" and any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
+                counter._recording.assume(NOT_CAST)
             if not isinstance(model, nn.Module):
                 counter._tracker.count_as_forward()
             keeping = SavedTensors(counter._tracker) if saved else None

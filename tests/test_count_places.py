@@ -242,3 +242,14 @@ def test_a_bad_assume_is_refused(assume: Any) -> None:
     for run in (lambda: FlopCounter(assume=assume), lambda: count(looks, (2, 2), assume=assume)):
         with pytest.raises(ArgumentError, match="assume= takes an Assume or None"):
             run()
+
+
+def test_autocast_that_casts_nothing_on_meta_is_an_assumption() -> None:
+    layer, x = nn.Linear(8, 4), torch.ones(2, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        (told,) = count(layer, (2, 8)).assumptions
+        on_cpu = count(layer, x, device="cpu")
+    assert "torch.autocast casts nothing on meta" in str(told)
+    assert on_cpu.assumptions == ()
+    assert on_cpu.by_dtype()[torch.bfloat16].macs == 2 * 8 * 4
+    assert count(layer, (2, 8)).assumptions == ()
