@@ -70,6 +70,18 @@ def test_attention_is_the_same_calls_on_meta_as_on_the_cpu(name: str, dtype: tor
     assert meta.by_dtype() == counter.profile.by_dtype()
 
 
+@pytest.mark.parametrize("shape", [FOUR, (8, 16, 8)])
+def test_a_mask_that_is_learned_takes_attention_apart(shape: tuple[int, ...]) -> None:
+    """As relative positions are: no kernel has its gradient."""
+    q, mask = torch.zeros(shape), torch.zeros(16, 16, requires_grad=True)
+    with FlopCounter(display=False) as counter:
+        attention()(q, q, q, mask).backward()
+    q, mask = q.to("meta"), torch.zeros(16, 16, requires_grad=True, device="meta")
+    meta = count(attention(), q, q, q, mask, backward=True)
+    assert meta.by_op() == counter.profile.by_op()
+    assert kernels(meta) == set()
+
+
 def test_attention_without_gradients_is_the_same_calls_on_meta_as_on_the_cpu() -> None:
     run = attention()
     for mode in (torch.no_grad, torch.inference_mode):
