@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import numpy
 import torch
 from torch import nn
 
@@ -62,7 +63,8 @@ def outcome(entry: Entry) -> Outcome:
     begin = time.perf_counter()
     params, model = 0, None
     backward: Run | None = None
-    torch.manual_seed(0)  # some models drop layers by chance
+    torch.manual_seed(0)  # some models drop layers by chance, and a few by numpy's
+    numpy.random.seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about initial weights, of which there are none
         try:
