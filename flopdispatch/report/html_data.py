@@ -104,19 +104,13 @@ def _column(
     total = [place(node.params, node.calls, cost) for (_, node), cost in zip(places, totals)]
     own = [place(max(params, 0), 0, node.own) for (_, node), params in zip(places, alone)]
     whole = next(iter(known))
-    return {
-        "key": column.key,
-        "label": column.label,
-        "sized": column.sized,
-        "total": total,
-        "own": own,
-        "figures": [
-            (n, exact(n), si(n, column.unit), percent(n, whole))
-            if column.sized
-            else (n, exact(n), exact(n) if n else "", "")
-            for n in known
-        ],
-    }
+    figures = [
+        (n, exact(n), si(n, column.unit), percent(n, whole))
+        if column.sized
+        else (n, exact(n), exact(n) if n else "", "")
+        for n in known
+    ]
+    return _written(column, total, own, figures)
 
 
 def _given(column: Given, places: Sequence[Place]) -> dict[str, Any]:
@@ -134,15 +128,24 @@ def _given(column: Given, places: Sequence[Place]) -> dict[str, Any]:
         alone = nothing if node.path == "" else column.own["" if outside else node.path]
         own.append(place(alone))
     whole = next(iter(known))[0] if column.sized else None
+    figures = [(*figure, percent(figure[0], whole) if column.sized else "") for figure in known]
+    return _written(column, total, own, figures)
+
+
+def _written(
+    column: Column | Given,
+    total: list[int],
+    own: list[int],
+    figures: Sequence[tuple[float, str, str, str]],
+) -> dict[str, Any]:
+    """A column as the page takes it."""
     return {
         "key": column.key,
         "label": column.label,
         "sized": column.sized,
         "total": total,
         "own": own,
-        "figures": [
-            (*figure, percent(figure[0], whole) if column.sized else "") for figure in known
-        ],
+        "figures": figures,
     }
 
 
