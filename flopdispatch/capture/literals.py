@@ -4,6 +4,7 @@
 shows the numbers. While anybody wants to know of them in any thread, these functions are functions
 around what they were. A TorchFunctionMode would see the same calls, and with them all other calls
 of torch, which takes a quarter of the time of a count. For `x[:, [0, -1]]` see brackets.py.
+One of these functions makes no tensor of numbers: attention, which attention.py runs in one kernel.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def _told(original: Callable[..., Any], name: str = "data", place: int = 0) -> C
 
 
 def _listens() -> bool:
-    """Whether this thread wants to know of literals."""
+    """Whether this thread runs in `literals`."""
     return _thread() in _listeners
 
 
